@@ -1,0 +1,199 @@
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::{Feature, FeatureSet, Mount, SandboxPath};
+
+/// What the sandbox shows as `/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Root {
+    /// A directory of the host.
+    Dir(PathBuf),
+    /// The host's own root.
+    Host,
+}
+
+/// What may be changed below the root. Mounts carry their own [`Access`](crate::Access).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RootAccess {
+    /// Everything, as far as file permissions go.
+    ReadWrite,
+    /// Nothing.
+    ReadOnly,
+    /// Nothing but these paths and what is below them.
+    ReadOnlyExcept(Vec<SandboxPath>),
+}
+
+/// The network that the command sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Network {
+    /// A network namespace with nothing but a loopback interface, which is up.
+    #[default]
+    Isolated,
+    /// The caller's network.
+    Shared,
+}
+
+/// Whether the sandbox has a namespace of its own of some kind (namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Isolation {
+    /// Of its own.
+    Isolated,
+    /// The caller's.
+    Shared,
+}
+
+/// Whether the sandbox lives in a user namespace (user_namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum UserNamespace {
+    /// In one where the other wishes need it or it makes the sandbox stronger; the backend
+    /// decides and the outcome tells.
+    #[default]
+    Auto,
+    /// In one, or not at all.
+    Isolated,
+    /// In the caller's. Then the other namespaces need privilege.
+    Shared,
+}
+
+/// The namespaces of the sandbox besides mount, which every sandbox with a root has, and
+/// network, which is a question of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Namespaces {
+    /// User and group ids.
+    pub user: UserNamespace,
+    /// Process ids.
+    pub pid: Isolation,
+    /// System V IPC and POSIX message queues.
+    pub ipc: Isolation,
+    /// Host and domain name.
+    pub uts: Isolation,
+    /// The view of the cgroup tree.
+    pub cgroup: Isolation,
+    /// Boot and monotonic clocks. Shared by default: isolating it hides nothing that a program
+    /// could misuse.
+    pub time: Isolation,
+}
+
+impl Default for Namespaces {
+    fn default() -> Self {
+        Self {
+            user: UserNamespace::Auto,
+            pid: Isolation::Isolated,
+            ipc: Isolation::Isolated,
+            uts: Isolation::Isolated,
+            cgroup: Isolation::Isolated,
+            time: Isolation::Shared,
+        }
+    }
+}
+
+/// Who the command is, inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Ids {
+    /// The ids of the caller.
+    #[default]
+    Caller,
+    /// A pair of ids of one's own choice; 0 and 0 is root inside.
+    Pair {
+        /// The user id inside.
+        uid: u32,
+        /// The group id inside.
+        gid: u32,
+    },
+    /// Root inside, with a range of further ids: the caller's ids are seen as 0, and the
+    /// subordinate ids that the host grants the caller as 1 and up (subuid(5), subgid(5)). A
+    /// caller who is root has every id of the host, unchanged.
+    Subordinate,
+}
+
+impl Ids {
+    /// Root inside.
+    pub const ROOT: Self = Self::Pair { uid: 0, gid: 0 };
+}
+
+/// The capabilities that the command keeps (capabilities(7)), as names such as `CAP_CHOWN`. In
+/// a user namespace they count inside it alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Capabilities {
+    /// For a command that is uid 0 inside, what makes root's file operations work (chown,
+    /// dac_override, fowner, fsetid, kill, setgid, setuid); otherwise none. A masked path takes
+    /// dac_override away, because it would open the mask.
+    #[default]
+    Auto,
+    /// Exactly these; none if the list is empty.
+    Only(Vec<String>),
+}
+
+/// What a sandbox should be.
+///
+/// The only thing without a default is the root. Everything else is as isolated as it can be and
+/// still run a build: see each field.
+///
+/// ```
+/// use sandboxlib_config::{Config, Mount, Root, RootAccess, SandboxPath};
+/// let mut config = Config::new(Root::Dir("/srv/debian12".into()));
+/// config.root_access = Some(RootAccess::ReadOnly);
+/// config.mounts.push(Mount::bind("hello-2.10", SandboxPath::new("/build")?));
+/// # Ok::<(), sandboxlib_config::PathError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// What the sandbox shows as `/`.
+    pub root: Root,
+    /// What may be changed below it. `None`: everything for [`Root::Dir`], nothing for
+    /// [`Root::Host`].
+    pub root_access: Option<RootAccess>,
+    /// What else is to be seen, in this order.
+    pub mounts: Vec<Mount>,
+    /// The network.
+    pub network: Network,
+    /// The other namespaces.
+    pub namespaces: Namespaces,
+    /// Who the command is.
+    pub ids: Ids,
+    /// The host name inside; needs `namespaces.uts` isolated. `None` leaves the host's.
+    pub hostname: Option<OsString>,
+    /// The capabilities that the command keeps.
+    pub capabilities: Capabilities,
+    /// The features of which less will do. What a backend cannot enforce is refused unless it is
+    /// listed here, and then the outcome tells that it was not enforced.
+    pub prefer: FeatureSet,
+}
+
+impl Config {
+    /// The defaults with this root.
+    #[must_use]
+    pub fn new(root: Root) -> Self {
+        Self {
+            root,
+            root_access: None,
+            mounts: Vec::new(),
+            network: Network::default(),
+            namespaces: Namespaces::default(),
+            ids: Ids::default(),
+            hostname: None,
+            capabilities: Capabilities::default(),
+            prefer: Self::DEFAULT_PREFER.iter().copied().collect(),
+        }
+    }
+
+    /// The features that are isolated where the backend can and left alone where it cannot,
+    /// without being asked: the outcome says which.
+    pub const DEFAULT_PREFER: &'static [Feature] =
+        &[Feature::Pid, Feature::Ipc, Feature::Uts, Feature::Cgroup];
+
+    /// The root access that holds: what was said, or the default for the kind of root.
+    #[must_use]
+    pub fn effective_root_access(&self) -> RootAccess {
+        match (&self.root_access, &self.root) {
+            (Some(access), _) => access.clone(),
+            (None, Root::Dir(_)) => RootAccess::ReadWrite,
+            (None, Root::Host) => RootAccess::ReadOnly,
+        }
+    }
+}

@@ -1,0 +1,232 @@
+use std::fmt;
+use std::str::FromStr;
+
+/// Something that a configuration can ask for and a backend can, or cannot, enforce.
+///
+/// It is the vocabulary of negotiation: a backend's `Support` answers for each feature, a
+/// refusal names one, and [`Config::prefer`](crate::Config::prefer) lists those of which less
+/// will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Feature {
+    /// A root directory other than the host's.
+    Root,
+    /// The root is read-only, wholly or except for a list of paths.
+    ReadOnly,
+    /// Bind mounts.
+    Bind,
+    /// tmpfs mounts.
+    Tmpfs,
+    /// A procfs mount.
+    Proc,
+    /// A minimal `/dev`.
+    Dev,
+    /// Files from data.
+    File,
+    /// Symbolic links and directories of the sandbox's own.
+    Entries,
+    /// Masked paths, which answer EACCES.
+    Mask,
+    /// No network but a loopback interface of the sandbox's own.
+    Network,
+    /// A process id namespace.
+    Pid,
+    /// A System V IPC and POSIX message queue namespace.
+    Ipc,
+    /// A host name of the sandbox's own.
+    Uts,
+    /// A cgroup namespace.
+    Cgroup,
+    /// A time namespace.
+    Time,
+    /// A user namespace.
+    User,
+    /// User and group ids inside that differ from the caller's.
+    Ids,
+    /// A range of subordinate ids besides the one that the command has.
+    Subordinate,
+}
+
+impl Feature {
+    /// Every feature, in the order in which reports list them.
+    pub const ALL: &'static [Self] = &[
+        Self::Root,
+        Self::ReadOnly,
+        Self::Bind,
+        Self::Tmpfs,
+        Self::Proc,
+        Self::Dev,
+        Self::File,
+        Self::Entries,
+        Self::Mask,
+        Self::Network,
+        Self::Pid,
+        Self::Ipc,
+        Self::Uts,
+        Self::Cgroup,
+        Self::Time,
+        Self::User,
+        Self::Ids,
+        Self::Subordinate,
+    ];
+
+    /// The features that are mounts of one kind or another, which `mounts` stands for in
+    /// [`FeatureSet::from_str`].
+    pub const MOUNTS: &'static [Self] = &[
+        Self::Bind,
+        Self::Tmpfs,
+        Self::Proc,
+        Self::Dev,
+        Self::File,
+        Self::Entries,
+        Self::Mask,
+    ];
+
+    /// The name used on the command line, in files and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::ReadOnly => "read-only",
+            Self::Bind => "bind",
+            Self::Tmpfs => "tmpfs",
+            Self::Proc => "proc",
+            Self::Dev => "dev",
+            Self::File => "file",
+            Self::Entries => "entries",
+            Self::Mask => "mask",
+            Self::Network => "network",
+            Self::Pid => "pid",
+            Self::Ipc => "ipc",
+            Self::Uts => "uts",
+            Self::Cgroup => "cgroup",
+            Self::Time => "time",
+            Self::User => "user",
+            Self::Ids => "ids",
+            Self::Subordinate => "subordinate",
+        }
+    }
+
+    fn bit(self) -> u32 {
+        1 << (self as u32)
+    }
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A set of [`Feature`]s.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct FeatureSet(u32);
+
+impl FeatureSet {
+    /// No feature.
+    pub const EMPTY: Self = Self(0);
+
+    /// Every feature.
+    #[must_use]
+    pub fn all() -> Self {
+        Feature::ALL.iter().copied().collect()
+    }
+
+    /// Whether `feature` is in the set.
+    #[must_use]
+    pub fn contains(self, feature: Feature) -> bool {
+        self.0 & feature.bit() != 0
+    }
+
+    /// Adds `feature`.
+    pub fn insert(&mut self, feature: Feature) {
+        self.0 |= feature.bit();
+    }
+
+    /// Takes `feature` out.
+    pub fn remove(&mut self, feature: Feature) {
+        self.0 &= !feature.bit();
+    }
+
+    /// The features of both sets.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The features in the order of [`Feature::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Feature> {
+        Feature::ALL.iter().copied().filter(move |f| self.contains(*f))
+    }
+}
+
+impl FromIterator<Feature> for FeatureSet {
+    fn from_iter<I: IntoIterator<Item = Feature>>(features: I) -> Self {
+        let mut set = Self::EMPTY;
+        for feature in features {
+            set.insert(feature);
+        }
+        set
+    }
+}
+
+impl fmt::Debug for FeatureSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+/// A word that names no [`Feature`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown feature {word:?}; known are: all, mounts, {}", known())]
+pub struct UnknownFeature {
+    /// The word as it was given.
+    pub word: String,
+}
+
+fn known() -> String {
+    Feature::ALL.iter().map(|f| f.name()).collect::<Vec<_>>().join(", ")
+}
+
+impl FromStr for FeatureSet {
+    type Err = UnknownFeature;
+
+    /// Reads a list of names separated by commas. `all` means every feature, `mounts` every kind
+    /// of mount.
+    fn from_str(list: &str) -> Result<Self, UnknownFeature> {
+        let mut set = Self::EMPTY;
+        for word in list.split(',').map(str::trim) {
+            match word {
+                "all" => set = Self::all(),
+                "mounts" => set = set.union(Feature::MOUNTS.iter().copied().collect()),
+                _ => match Feature::ALL.iter().find(|f| f.name() == word) {
+                    Some(feature) => set.insert(*feature),
+                    None => return Err(UnknownFeature { word: word.to_owned() }),
+                },
+            }
+        }
+        Ok(set)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_reads_back_as_its_feature() {
+        for feature in Feature::ALL {
+            let set: FeatureSet = feature.name().parse().unwrap();
+            assert_eq!(set.iter().collect::<Vec<_>>(), [*feature]);
+        }
+    }
+
+    #[test]
+    fn lists_and_groups() {
+        let set: FeatureSet = "network, mounts".parse().unwrap();
+        assert!(set.contains(Feature::Network) && set.contains(Feature::Mask));
+        assert!(!set.contains(Feature::Pid));
+        assert_eq!("all".parse::<FeatureSet>().unwrap(), FeatureSet::all());
+        assert_eq!("net".parse::<FeatureSet>().unwrap_err().word, "net");
+    }
+}

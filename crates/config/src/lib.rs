@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod config;
+mod feature;
+mod mount;
+mod path;
+#[cfg(feature = "serde")]
+mod text;
+
+pub use config::{
+    Capabilities, Config, Ids, Isolation, Namespaces, Network, Root, RootAccess, UserNamespace,
+};
+pub use feature::{Feature, FeatureSet, UnknownFeature};
+pub use mount::{Access, Mount, MountKind};
+pub use path::{PathError, SandboxPath};
+#[cfg(feature = "serde")]
+pub use text::{
+    MountSetting, Namespace, Settings, SettingsError, ValueError, parse_duration,
+    parse_permissions, parse_size,
+};

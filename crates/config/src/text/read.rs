@@ -1,0 +1,648 @@
+//! How [`Settings`] are read with serde. Every value is checked inside a visitor, because that
+//! is where a deserializer knows the place in the text that an error is about.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::{
+    MountSetting, Namespace, Settings, parse_duration, parse_permissions, parse_size,
+};
+use crate::{Access, FeatureSet, Mount, MountKind, Network, SandboxPath};
+
+/// A type that is written as text.
+trait FromText: Sized {
+    /// What is expected, for messages such as "invalid type: integer, expected a path".
+    const WHAT: &'static str;
+    fn from_text(text: &str) -> Result<Self, String>;
+    /// The same from a number, where that has a plain meaning. It comes written out as people
+    /// write numbers, so that one rule judges both.
+    fn from_number(_: &str) -> Option<Result<Self, String>> {
+        None
+    }
+    fn from_bool(_: bool) -> Option<Result<Self, String>> {
+        None
+    }
+}
+
+struct Text<T>(T);
+
+impl<'de, T: FromText> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V<T>(PhantomData<T>);
+        impl<T: FromText> V<T> {
+            fn number<E: de::Error>(
+                self,
+                n: &str,
+                found: de::Unexpected<'_>,
+            ) -> Result<Text<T>, E> {
+                match T::from_number(n) {
+                    Some(result) => result.map(Text).map_err(E::custom),
+                    None => Err(E::invalid_type(found, &self)),
+                }
+            }
+        }
+        impl<T: FromText> Visitor<'_> for V<T> {
+            type Value = Text<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(T::WHAT)
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<T>, E> {
+                T::from_text(text).map(Text).map_err(E::custom)
+            }
+            fn visit_bool<E: de::Error>(self, b: bool) -> Result<Text<T>, E> {
+                match T::from_bool(b) {
+                    Some(result) => result.map(Text).map_err(E::custom),
+                    None => Err(E::invalid_type(de::Unexpected::Bool(b), &self)),
+                }
+            }
+            fn visit_i64<E: de::Error>(self, n: i64) -> Result<Text<T>, E> {
+                self.number(&n.to_string(), de::Unexpected::Signed(n))
+            }
+            fn visit_u64<E: de::Error>(self, n: u64) -> Result<Text<T>, E> {
+                self.number(&n.to_string(), de::Unexpected::Unsigned(n))
+            }
+            fn visit_f64<E: de::Error>(self, n: f64) -> Result<Text<T>, E> {
+                self.number(&n.to_string(), de::Unexpected::Float(n))
+            }
+        }
+        deserializer.deserialize_any(V(PhantomData))
+    }
+}
+
+/// One value, or an array of them.
+struct Many<T>(Vec<T>);
+
+impl<'de, T: FromText> Deserialize<'de> for Many<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V<T>(PhantomData<T>);
+        impl<'de, T: FromText> Visitor<'de> for V<T> {
+            type Value = Many<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}, or an array of them", T::WHAT)
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Many<T>, E> {
+                T::from_text(text).map(|one| Many(vec![one])).map_err(E::custom)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Many<T>, A::Error> {
+                let mut list = Vec::new();
+                while let Some(Text(one)) = seq.next_element()? {
+                    list.push(one);
+                }
+                Ok(Many(list))
+            }
+        }
+        deserializer.deserialize_any(V(PhantomData))
+    }
+}
+
+fn free_of_nul(text: &str) -> Result<OsString, String> {
+    match text.contains('\0') {
+        true => Err(format!("{text:?} contains a NUL byte")),
+        false => Ok(text.into()),
+    }
+}
+
+impl FromText for OsString {
+    const WHAT: &'static str = "a string";
+    fn from_text(text: &str) -> Result<Self, String> {
+        free_of_nul(text)
+    }
+}
+
+impl FromText for PathBuf {
+    const WHAT: &'static str = "a path of the host";
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("the path is empty".into());
+        }
+        free_of_nul(text).map(Self::from)
+    }
+}
+
+impl FromText for SandboxPath {
+    const WHAT: &'static str = "an absolute path";
+    fn from_text(text: &str) -> Result<Self, String> {
+        Self::new(text).map_err(|e| e.to_string())
+    }
+}
+
+impl FromText for FeatureSet {
+    const WHAT: &'static str = "the name of a feature";
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|e: crate::UnknownFeature| e.to_string())
+    }
+}
+
+impl FromText for Namespace {
+    const WHAT: &'static str = "the name of a namespace";
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|e: super::ValueError| e.0)
+    }
+}
+
+impl FromText for Network {
+    const WHAT: &'static str = "\"isolated\" or \"shared\"";
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|e: super::ValueError| e.0)
+    }
+}
+
+impl FromText for Duration {
+    const WHAT: &'static str = "a span of time such as \"90s\", or seconds";
+    fn from_text(text: &str) -> Result<Self, String> {
+        parse_duration(text).map_err(|e| e.0)
+    }
+    fn from_number(seconds: &str) -> Option<Result<Self, String>> {
+        Some(Self::from_text(seconds))
+    }
+}
+
+struct Size(u64);
+
+impl FromText for Size {
+    const WHAT: &'static str = "a size such as \"64M\"";
+    fn from_text(text: &str) -> Result<Self, String> {
+        parse_size(text).map(Self).map_err(|e| e.0)
+    }
+    fn from_number(bytes: &str) -> Option<Result<Self, String>> {
+        Some(Self::from_text(bytes))
+    }
+}
+
+struct Permissions(u32);
+
+impl FromText for Permissions {
+    const WHAT: &'static str = "octal permissions as a string, such as \"1777\"";
+    fn from_text(text: &str) -> Result<Self, String> {
+        parse_permissions(text).map(Self).map_err(|e| e.0)
+    }
+}
+
+/// A number that can be a uid or gid: (uid_t) -1 stands for "none" in system calls.
+struct Id(u32);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V;
+        impl Visitor<'_> for V {
+            type Value = Id;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an id from 0 to 4294967294")
+            }
+            fn visit_i64<E: de::Error>(self, n: i64) -> Result<Id, E> {
+                match u32::try_from(n) {
+                    Ok(id) if id != u32::MAX => Ok(Id(id)),
+                    _ => Err(E::invalid_value(de::Unexpected::Signed(n), &self)),
+                }
+            }
+            fn visit_u64<E: de::Error>(self, n: u64) -> Result<Id, E> {
+                match u32::try_from(n) {
+                    Ok(id) if id != u32::MAX => Ok(Id(id)),
+                    _ => Err(E::invalid_value(de::Unexpected::Unsigned(n), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(V)
+    }
+}
+
+struct Hostname(OsString);
+
+impl FromText for Hostname {
+    const WHAT: &'static str = "a host name";
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text.len() {
+            0 => Err("the host name is empty".into()),
+            1..=64 => free_of_nul(text).map(Self),
+            _ => Err("a host name has no more than 64 bytes".into()),
+        }
+    }
+}
+
+struct Word(String);
+
+impl FromText for Word {
+    const WHAT: &'static str = "a name";
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Err("the name is empty".into()),
+            _ => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Variable(OsString);
+
+impl FromText for Variable {
+    const WHAT: &'static str = "the name of a variable";
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.is_empty() || text.contains('=') {
+            return Err(format!("{text:?} cannot be the name of a variable"));
+        }
+        free_of_nul(text).map(Self)
+    }
+}
+
+/// The value of a variable; `true` for the caller's.
+struct VariableValue(Option<OsString>);
+
+impl FromText for VariableValue {
+    const WHAT: &'static str = "a string, or true for the caller's value";
+    fn from_text(text: &str) -> Result<Self, String> {
+        free_of_nul(text).map(|value| Self(Some(value)))
+    }
+    fn from_bool(b: bool) -> Option<Result<Self, String>> {
+        b.then_some(Ok(Self(None)))
+    }
+}
+
+struct Environment(BTreeMap<OsString, Option<OsString>>);
+
+impl<'de> Deserialize<'de> for Environment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = Environment;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table of variables")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Environment, A::Error> {
+                let mut variables = BTreeMap::new();
+                while let Some(Text(Variable(name))) = map.next_key()? {
+                    let Text(VariableValue(value)) = map.next_value()?;
+                    variables.insert(name, value);
+                }
+                Ok(Environment(variables))
+            }
+        }
+        deserializer.deserialize_map(V)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Bind,
+    RoBind,
+    Tmpfs,
+    Proc,
+    Dev,
+    File,
+    Symlink,
+    Dir,
+    Mask,
+}
+
+impl Kind {
+    const ALL: [(Self, &'static str); 9] = [
+        (Self::Bind, "bind"),
+        (Self::RoBind, "ro-bind"),
+        (Self::Tmpfs, "tmpfs"),
+        (Self::Proc, "proc"),
+        (Self::Dev, "dev"),
+        (Self::File, "file"),
+        (Self::Symlink, "symlink"),
+        (Self::Dir, "dir"),
+        (Self::Mask, "mask"),
+    ];
+}
+
+impl FromText for Kind {
+    const WHAT: &'static str = "a type of mount";
+    fn from_text(text: &str) -> Result<Self, String> {
+        Self::ALL.iter().find(|(_, name)| *name == text).map(|(kind, _)| *kind).ok_or_else(|| {
+            let known = Self::ALL.map(|(_, name)| name).join(", ");
+            format!("unknown type of mount {text:?}; known are: {known}")
+        })
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawMount {
+    r#type: Text<Kind>,
+    target: Text<SandboxPath>,
+    source: Option<Text<PathBuf>>,
+    text: Option<String>,
+    to: Option<Text<OsString>>,
+    size: Option<Text<Size>>,
+    perms: Option<Text<Permissions>>,
+    #[serde(default)]
+    cover: bool,
+}
+
+impl RawMount {
+    fn check(self) -> Result<MountSetting, String> {
+        let Text(kind) = self.r#type;
+        let name = Kind::ALL.iter().find(|(k, _)| *k == kind).map_or("", |(_, name)| name);
+        let only = |given: bool, key: &str, kinds: &[Kind]| match given && !kinds.contains(&kind) {
+            true => Err(format!("`{key}` means nothing for a mount of type {name}")),
+            false => Ok(()),
+        };
+        only(self.source.is_some(), "source", &[Kind::Bind, Kind::RoBind, Kind::File])?;
+        only(self.text.is_some(), "text", &[Kind::File])?;
+        only(self.to.is_some(), "to", &[Kind::Symlink])?;
+        only(self.size.is_some(), "size", &[Kind::Tmpfs])?;
+        only(self.perms.is_some(), "perms", &[Kind::Tmpfs, Kind::File, Kind::Dir])?;
+        let needs = |key: &str| format!("a mount of type {name} needs `{key}`");
+
+        let mode = |default| self.perms.as_ref().map_or(default, |Text(Permissions(mode))| *mode);
+        let mut content = None;
+        let kind = match kind {
+            Kind::Bind | Kind::RoBind => MountKind::Bind {
+                source: self.source.ok_or_else(|| needs("source"))?.0,
+                access: match kind {
+                    Kind::Bind => Access::ReadWrite,
+                    _ => Access::ReadOnly,
+                },
+            },
+            Kind::Tmpfs => MountKind::Tmpfs {
+                size: self.size.as_ref().map(|Text(Size(size))| *size),
+                mode: mode(0o1777),
+            },
+            Kind::Proc => MountKind::Proc,
+            Kind::Dev => MountKind::Dev,
+            Kind::File => {
+                let data = match (self.text, self.source) {
+                    (Some(_), Some(_)) => {
+                        return Err("a file has a `source` or a `text`, not both".into());
+                    }
+                    (Some(text), None) => text.into_bytes(),
+                    (None, Some(Text(path))) => {
+                        content = Some(path);
+                        Vec::new()
+                    }
+                    (None, None) => return Err(needs("source")),
+                };
+                MountKind::File {
+                    data: data.into(),
+                    mode: self.perms.map_or(0o644, |Text(Permissions(mode))| mode),
+                }
+            }
+            Kind::Symlink => MountKind::Symlink {
+                to: self.to.filter(|Text(to)| !to.is_empty()).ok_or_else(|| needs("to"))?.0,
+            },
+            Kind::Dir => MountKind::Dir { mode: mode(0o755) },
+            Kind::Mask => MountKind::Mask,
+        };
+        let mut mount = Mount::new(self.target.0, kind);
+        mount.covers = self.cover;
+        Ok(MountSetting { mount, content })
+    }
+}
+
+impl<'de> Deserialize<'de> for MountSetting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = MountSetting;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table that describes a mount")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<MountSetting, A::Error> {
+                RawMount::deserialize(de::value::MapAccessDeserializer::new(map))?
+                    .check()
+                    .map_err(de::Error::custom)
+            }
+        }
+        deserializer.deserialize_map(V)
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawSettings {
+    sandbox: Option<Text<PathBuf>>,
+    backend: Option<Many<Word>>,
+    read_only: Option<bool>,
+    writable: Option<Many<SandboxPath>>,
+    bare: Option<bool>,
+    #[serde(default)]
+    mount: Vec<MountSetting>,
+    network: Option<Text<Network>>,
+    share: Option<Many<Namespace>>,
+    isolate: Option<Many<Namespace>>,
+    uid: Option<Id>,
+    gid: Option<Id>,
+    root: Option<bool>,
+    map_subordinate: Option<bool>,
+    cap_add: Option<Many<Word>>,
+    hostname: Option<Text<Hostname>>,
+    prefer: Option<Many<FeatureSet>>,
+    cwd: Option<Text<SandboxPath>>,
+    env: Option<Environment>,
+    inherit_env: Option<bool>,
+    timeout: Option<Text<Duration>>,
+    command: Option<Many<OsString>>,
+}
+
+impl RawSettings {
+    fn check(self) -> Result<Settings, String> {
+        let (mut uid, mut gid) = (self.uid.map(|Id(n)| n), self.gid.map(|Id(n)| n));
+        if self.root == Some(true) {
+            if uid.or(gid).is_some() {
+                return Err("`root` stands for uid 0 and gid 0; leave `uid` and `gid` out".into());
+            }
+            (uid, gid) = (Some(0), Some(0));
+        }
+        if self.map_subordinate == Some(true) && uid.or(gid).is_some() {
+            return Err("`map-subordinate` excludes `uid`, `gid` and `root`".into());
+        }
+        let list = |many: Option<Many<Namespace>>| many.map_or_else(Vec::new, |Many(list)| list);
+        let (share, isolate) = (list(self.share), list(self.isolate));
+        if let Some(both) = share.iter().find(|ns| isolate.contains(ns)) {
+            return Err(format!("`share` and `isolate` both name {}", both.name()));
+        }
+        if self.command.as_ref().is_some_and(|Many(words)| words.is_empty()) {
+            return Err("`command` is empty".into());
+        }
+        let words = |Many(list): Many<Word>| list.into_iter().map(|Word(word)| word).collect();
+        Ok(Settings {
+            sandbox: self.sandbox.map(|Text(path)| path),
+            backend: self.backend.map(words),
+            read_only: self.read_only,
+            writable: self.writable.map_or_else(Vec::new, |Many(list)| list),
+            bare: self.bare,
+            mounts: self.mount,
+            network: self.network.map(|Text(network)| network),
+            share,
+            isolate,
+            uid,
+            gid,
+            map_subordinate: self.map_subordinate,
+            capabilities: self.cap_add.map(words),
+            hostname: self.hostname.map(|Text(Hostname(name))| name),
+            prefer: self
+                .prefer
+                .map_or(FeatureSet::EMPTY, |Many(list)| {
+                    list.into_iter().fold(FeatureSet::EMPTY, FeatureSet::union)
+                }),
+            cwd: self.cwd.map(|Text(path)| path),
+            env: self.env.map_or_else(BTreeMap::new, |Environment(variables)| variables),
+            inherit_env: self.inherit_env,
+            timeout: self.timeout.map(|Text(time)| time),
+            command: self.command.map(|Many(words)| words),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Settings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        RawSettings::deserialize(deserializer)?.check().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Capabilities, Feature, Ids, RootAccess};
+
+    fn read(text: &str) -> Settings {
+        toml::from_str(text).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// The message, and the text that it points at.
+    fn error(text: &str) -> (String, &str) {
+        let error = toml::from_str::<Settings>(text).unwrap_err();
+        (error.message().to_owned(), error.span().map_or("", |span| &text[span]))
+    }
+
+    #[test]
+    fn every_key() {
+        let settings = read(
+            r#"
+            sandbox = "root"
+            backend = ["userns", "chroot"]
+            writable = "/var/cache"
+            network = "shared"
+            share = "ipc"
+            isolate = ["time"]
+            uid = 1000
+            gid = 100
+            cap-add = []
+            hostname = "box"
+            prefer = ["network", "mask"]
+            cwd = "/build"
+            inherit-env = false
+            timeout = "1.5m"
+            command = ["make", "check"]
+            [env]
+            LANG = "C.UTF-8"
+            HOME = true
+            [[mount]]
+            type = "ro-bind"
+            source = "src"
+            target = "/build"
+            [[mount]]
+            type = "tmpfs"
+            target = "/var/tmp"
+            size = "1M"
+            perms = "755"
+            cover = true
+            [[mount]]
+            type = "file"
+            source = "passwd"
+            target = "/etc/passwd"
+            [[mount]]
+            type = "file"
+            text = "hello"
+            target = "/etc/motd"
+            "#,
+        );
+        let config = settings.config(|path| Ok(path.to_str().unwrap().into())).unwrap();
+        assert_eq!(config.root, crate::Root::Dir("root".into()));
+        assert_eq!(
+            config.root_access,
+            Some(RootAccess::ReadOnlyExcept(vec![SandboxPath::new("/var/cache").unwrap()]))
+        );
+        assert_eq!(config.ids, Ids::Pair { uid: 1000, gid: 100 });
+        assert_eq!(config.capabilities, Capabilities::Only(vec![]));
+        assert!(config.prefer.contains(Feature::Mask) && config.prefer.contains(Feature::Pid));
+        assert_eq!(settings.timeout, Some(Duration::from_secs(90)));
+        assert_eq!(settings.env[&OsString::from("HOME")], None);
+        assert_eq!(config.mounts[3].kind, MountKind::Bind {
+            source: "src".into(),
+            access: Access::ReadOnly
+        });
+        assert_eq!(config.mounts[4].kind, MountKind::Tmpfs { size: Some(1 << 20), mode: 0o755 });
+        assert!(config.mounts[4].covers);
+        assert_eq!(config.mounts[5].kind, MountKind::File {
+            data: b"passwd"[..].into(),
+            mode: 0o644
+        });
+        assert_eq!(config.mounts[6].kind, MountKind::File {
+            data: b"hello"[..].into(),
+            mode: 0o644
+        });
+        assert_eq!(read("timeout = 2").timeout, Some(Duration::from_secs(2)));
+        assert_eq!(read("timeout = 0.5").timeout, Some(Duration::from_millis(500)));
+        assert_eq!(read("root = true").gid, Some(0));
+    }
+
+    #[test]
+    fn an_error_points_at_what_is_wrong() {
+        for (text, message, place) in [
+            ("bare = true\nred-only = true", "unknown field `red-only`", "red-only"),
+            ("network = \"none\"", "neither \"isolated\" nor", "\"none\""),
+            ("timeout = \"soon\"", "not a span of time", "\"soon\""),
+            ("timeout = 0", "no time at all", "0"),
+            ("timeout = -1.5", "not a span of time", "-1.5"),
+            ("timeout = nan", "not a span of time", "nan"),
+            ("prefer = [\"network\",\n\"net\"]", "unknown feature \"net\"", "\"net\""),
+            ("share = [\"network\"]", "unknown namespace", "\"network\""),
+            ("uid = -1", "expected an id", "-1"),
+            ("uid = 4294967295", "expected an id", "4294967295"),
+            ("writable = [\"/a\", \"b\"]", "is relative", "\"b\""),
+            ("cwd = \"/a/../b\"", "'..'", "\"/a/../b\""),
+            ("cwd = \"/a\\u0000b\"", "NUL", "\"/a\\u0000b\""),
+            ("command = [\"a\\u0000b\"]", "NUL", "\"a\\u0000b\""),
+            ("hostname = \"\"", "empty", "\"\""),
+            ("[env]\nA = 1", "or true for the caller's", "1"),
+            ("[env]\nA = false", "or true for the caller's", "false"),
+            ("[env]\n\"A=B\" = \"1\"", "name of a variable", "\"A=B\""),
+            ("sandbox = [1]", "expected a path", "[1]"),
+            ("[[mount]]\ntype = \"zfs\"\ntarget = \"/a\"", "known are: bind", "\"zfs\""),
+            ("[[mount]]\ntype = \"dir\"\ntarget = \"/a\"\nperms = 755", "string", "755"),
+            ("[[mount]]\ntype = \"dir\"\ntarget = \"/a\"\nsise = 1", "unknown field", "sise"),
+        ] {
+            let (said, pointed) = error(text);
+            assert!(said.contains(message), "{text}: {said}");
+            assert_eq!(pointed, place, "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn an_error_about_a_mount_points_at_that_mount() {
+        let good = "[[mount]]\ntype = \"proc\"\ntarget = \"/proc\"\n";
+        for (bad, message) in [
+            ("[[mount]]\ntype = \"bind\"\ntarget = \"/a\"\n", "needs `source`"),
+            ("[[mount]]\ntype = \"mask\"\n", "missing field `target`"),
+            ("[[mount]]\ntype = \"proc\"\ntarget = \"/a\"\nsize = 1\n", "means nothing"),
+            ("[[mount]]\ntype = \"symlink\"\ntarget = \"/a\"\n", "needs `to`"),
+        ] {
+            let text = format!("{good}{bad}{good}");
+            let error = toml::from_str::<Settings>(&text).unwrap_err();
+            assert!(error.message().contains(message), "{}", error.message());
+            let at = error.span().unwrap().start;
+            assert!((good.len()..good.len() + bad.len()).contains(&at), "{bad}: {at}");
+        }
+    }
+
+    #[test]
+    fn contradictions() {
+        for (text, message) in [
+            ("root = true\nuid = 5", "leave `uid` and `gid` out"),
+            ("map-subordinate = true\nuid = 5", "excludes"),
+            ("share = \"pid\"\nisolate = \"pid\"", "both name pid"),
+            ("command = []", "empty"),
+        ] {
+            assert!(error(text).0.contains(message), "{text}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The way from a configuration to a plan.
+//!
+//! The planner walks the sandbox as it will look ([`tree`]), resolves every path in it as the
+//! kernel will ([`resolve`]), makes the mount points that are missing by the rules of the place
+//! ([`make`]), and writes down the steps ([`script`]).
+
+mod dev;
+mod host;
+mod kinds;
+mod make;
+mod resolve;
+mod root;
+mod script;
+mod tree;
+
+use sandboxlib_config::{Config, SandboxPath};
+
+use self::host::Host;
+use self::script::Script;
+use self::tree::{NodeId, Tree};
+use crate::{FsView, MountPlan, PlanError, PlanStep};
+
+/// Makes a plan that gives `config` on a host with the files of `view`.
+///
+/// The sources of binds and the root are looked up in `view` as they are: a caller with relative
+/// ones makes them absolute first.
+///
+/// # Errors
+/// [`PlanError`] says what is missing, in the way, or contradictory.
+pub fn plan(config: &Config, view: &dyn FsView) -> Result<MountPlan, PlanError> {
+    let mut planner = Planner::with_root(config, view)?;
+    for mount in &config.mounts {
+        planner.mount(mount, config.prefer)?;
+    }
+    Ok(planner.finish())
+}
+
+/// What is known while planning.
+struct Planner<'a> {
+    host: Host<'a>,
+    tree: Tree,
+    script: Script,
+    /// The file systems that become read-only at the end, when no mount point has to be made in
+    /// them any more.
+    unsealed: Vec<NodeId>,
+    satisfied: Vec<SandboxPath>,
+    not_masked: Vec<SandboxPath>,
+}
+
+impl Planner<'_> {
+    fn finish(mut self) -> MountPlan {
+        for node in std::mem::take(&mut self.unsealed) {
+            self.script.push(PlanStep::Seal {
+                at: self.tree.path(node).clone(),
+            });
+        }
+        MountPlan {
+            steps: self.script.finish(),
+            satisfied: self.satisfied,
+            not_masked: self.not_masked,
+        }
+    }
+}

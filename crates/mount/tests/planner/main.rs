@@ -1,0 +1,12 @@
+//! The planner, held against a model of the kernel that knows nothing of how it plans.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod explain;
+mod model;
+mod properties;
+mod rules;
+mod scale;
