@@ -1,0 +1,165 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+use sandboxlib_config::{Capabilities, Config, Feature, Ids, Isolation, Root};
+use sandboxlib_core::{
+    Backend, CapSet, ChildScript, EffectiveConfig, Hint, HostFacts, Knob, Launch, NamespaceSet, Os,
+    PrepareError, Reason, Step, Support,
+};
+use sandboxlib_mount::{MountPlan, PlanStep};
+
+/// The backend that uses chroot(2).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Chroot;
+
+impl Chroot {
+    /// The name of the backend.
+    pub const NAME: &'static str = "chroot";
+}
+
+/// What a mount namespace of its own gives on Linux.
+const MOUNTS: &[Feature] = &[
+    Feature::Bind,
+    Feature::Tmpfs,
+    Feature::Proc,
+    Feature::Dev,
+    Feature::File,
+    Feature::Entries,
+    Feature::Mask,
+];
+
+impl Backend for Chroot {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn support(&self, facts: &HostFacts) -> Support {
+        let allowed = match facts.os {
+            Os::Linux => facts.capabilities.contains(CapSet::SYS_CHROOT),
+            _ => facts.uid == 0,
+        };
+        if !allowed {
+            let hint = Hint::new(Knob::Capability("CAP_SYS_CHROOT"), "run as root");
+            return Support::unusable(Reason::new("chroot(2) needs root").hint(hint));
+        }
+        let advice = "use the userns backend, or say that less will do";
+        let hint = Hint::new(Knob::Request("backend"), advice);
+        let beyond = Reason::new("chroot(2) changes the root directory and nothing else").hint(hint);
+        let base = Support::nothing(beyond).with([Feature::Root, Feature::Ids]);
+        if facts.os == Os::Linux && facts.capabilities.contains(CapSet::SYS_ADMIN) {
+            return base.with(MOUNTS.iter().copied()).with([Feature::Pid]);
+        }
+        let reason = if facts.os == Os::Linux {
+            let hint = Hint::new(Knob::Capability("CAP_SYS_ADMIN"), "run as root");
+            Reason::new("mounts and process ids of its own need CAP_SYS_ADMIN").hint(hint)
+        } else {
+            Reason::new("mounts and process ids of its own exist on Linux alone")
+        };
+        MOUNTS
+            .iter()
+            .chain(&[Feature::Pid])
+            .fold(base, |support, feature| support.lacks(*feature, reason.clone()))
+    }
+
+    fn prepare(
+        &self,
+        config: &EffectiveConfig,
+        plan: MountPlan,
+        facts: &HostFacts,
+    ) -> Result<Launch, PrepareError> {
+        let enforced = config.enforced();
+        let config = config.config();
+        let pid = config.namespaces.pid == Isolation::Isolated && enforced.contains(Feature::Pid);
+        let own_mounts = plan.steps.len() > 1 || pid;
+        let (uid, gid) = match config.ids {
+            Ids::Pair { uid, gid } => (uid, gid),
+            _ => (facts.uid, facts.gid),
+        };
+        let mut steps = Vec::with_capacity(plan.steps.len() + 8);
+        if own_mounts {
+            let namespaces = NamespaceSet { mount: true, pid, ..NamespaceSet::default() };
+            steps.push(Step::Namespaces(namespaces));
+            steps.push(Step::PrivateMounts);
+            let procs: Vec<Step> = protected(&plan);
+            let masks = plan.steps.iter().any(|s| matches!(s, PlanStep::Mask { .. }));
+            steps.extend(plan.steps.into_iter().map(Step::Mount));
+            steps.extend(procs);
+            steps.push(Step::Chroot);
+            finish(&mut steps, config, facts, (uid, gid), masks)?;
+        } else {
+            let root = match &config.root {
+                Root::Dir(path) => path.clone(),
+                _ => "/".into(),
+            };
+            steps.push(Step::ChrootTo(root));
+            finish(&mut steps, config, facts, (uid, gid), false)?;
+        }
+        Ok(Launch::Direct(ChildScript { steps }))
+    }
+}
+
+/// Root inside is root on the host here, so a procfs of its own must not become a lever.
+fn protected(plan: &MountPlan) -> Vec<Step> {
+    plan.steps
+        .iter()
+        .filter_map(|step| match step {
+            PlanStep::Proc { to } => Some(Step::ProtectProc(to.clone())),
+            _ => None,
+        })
+        .collect()
+}
+
+/// What follows the change of root: giving up everything that could undo it.
+fn finish(
+    steps: &mut Vec<Step>,
+    config: &Config,
+    facts: &HostFacts,
+    ids: (u32, u32),
+    masks: bool,
+) -> Result<(), PrepareError> {
+    steps.push(Step::Session);
+    steps.push(Step::ClearGroups);
+    if ids != (facts.uid, facts.gid) {
+        steps.push(Step::Ids { uid: ids.0, gid: ids.1 });
+    }
+    if facts.os != Os::Linux {
+        return Ok(());
+    }
+    let keep = match &config.capabilities {
+        Capabilities::Only(names) => {
+            CapSet::from_names(names).map_err(|e| Reason::new(e.to_string()))?
+        }
+        _ if ids.0 != 0 => CapSet::EMPTY,
+        _ if masks => CapSet::FILES.without(CapSet::DAC_OVERRIDE),
+        _ => CapSet::FILES,
+    };
+    if let Some(name) = undoing().find(|name| has(keep, name)) {
+        let text = format!("a command with {name} could undo the chroot");
+        return Err(Reason::new(text).into());
+    }
+    steps.push(Step::Capabilities(keep.without(keep.without(facts.capabilities))));
+    steps.push(Step::NoNewPrivs);
+    Ok(())
+}
+
+/// The capabilities with which a process gets out of a chroot: by another chroot, by a device, by
+/// mounting, by opening a file by its handle, or through other processes.
+fn undoing() -> impl Iterator<Item = &'static str> {
+    [
+        "CAP_SYS_CHROOT",
+        "CAP_MKNOD",
+        "CAP_SYS_ADMIN",
+        "CAP_DAC_READ_SEARCH",
+        "CAP_SYS_PTRACE",
+        "CAP_SYS_MODULE",
+        "CAP_SYS_RAWIO",
+    ]
+    .into_iter()
+}
+
+fn has(set: CapSet, name: &str) -> bool {
+    CapSet::from_names([name]).is_ok_and(|one| set.contains(one))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! What can be told from the facts before anything is tried.
+
+use std::borrow::Cow;
+
+use crate::{CapSet, Hint, HostFacts, IdMapper, IdRange, Knob, Reason};
+
+/// Whether a map is that of the first user namespace, as far as a map can tell.
+pub(super) fn is_whole(map: &[IdRange]) -> bool {
+    matches!(
+        map,
+        [IdRange {
+            inside: 0,
+            outside: 0,
+            count: u32::MAX
+        }]
+    )
+}
+
+/// Whether all `count` ids from `first` are inside `map`.
+pub(super) fn covers(map: &[IdRange], first: u32, count: u32) -> bool {
+    let mut next = u64::from(first);
+    let end = next + u64::from(count);
+    while next < end {
+        let holds = |r: &&IdRange| {
+            let inside = u64::from(r.inside);
+            inside <= next && next < inside + u64::from(r.count)
+        };
+        match map.iter().find(holds) {
+            Some(r) => next = u64::from(r.inside) + u64::from(r.count),
+            None => return false,
+        }
+    }
+    true
+}
+
+impl HostFacts {
+    /// Why no user namespace can be made here, where that is certain. `None` where it may work:
+    /// the attempt will tell.
+    #[must_use]
+    pub fn user_namespace_reason(&self) -> Option<Reason> {
+        if self.max_user_namespaces == Some(0) {
+            let knob = Knob::Sysctl {
+                name: Cow::Borrowed("user.max_user_namespaces"),
+                found: "0".to_owned(),
+                wanted: Cow::Borrowed("15000"),
+            };
+            return Some(
+                Reason::new("user namespaces are switched off (user.max_user_namespaces is 0)")
+                    .hint(Hint::new(
+                        knob,
+                        "allow user namespaces, which are switched off here",
+                    )),
+            );
+        }
+        let privileged = self.capabilities.contains(CapSet::SYS_ADMIN) && is_whole(&self.uid_map);
+        if self.unprivileged_userns_clone == Some(false) && !privileged {
+            let knob = Knob::Sysctl {
+                name: Cow::Borrowed("kernel.unprivileged_userns_clone"),
+                found: "0".to_owned(),
+                wanted: Cow::Borrowed("1"),
+            };
+            return Some(
+                Reason::new(
+                    "user namespaces are switched off for ordinary users \
+                     (kernel.unprivileged_userns_clone is 0)",
+                )
+                .hint(Hint::new(knob, "let ordinary users make user namespaces")),
+            );
+        }
+        None
+    }
+
+    /// Why the caller cannot make other namespaces without a user namespace.
+    #[must_use]
+    pub fn privilege_reason(&self) -> Option<Reason> {
+        if self.capabilities.contains(CapSet::SYS_ADMIN) {
+            return None;
+        }
+        Some(
+            Reason::new(if self.uid == 0 {
+                "the caller lacks CAP_SYS_ADMIN"
+            } else {
+                "the caller is not root and lacks CAP_SYS_ADMIN"
+            })
+            .hint(Hint::new(
+                Knob::Capability("CAP_SYS_ADMIN"),
+                "run it as root with CAP_SYS_ADMIN, or let the sandbox have a user namespace",
+            )),
+        )
+    }
+
+    /// Why a range of subordinate ids cannot be mapped, and all that is missing for it. `None`
+    /// where it can, and where it was not looked into.
+    #[must_use]
+    pub fn subordinate_reason(&self) -> Option<Reason> {
+        if self.id_mapper() == IdMapper::Any {
+            return None;
+        }
+        let found = self.subordinate.as_ref()?;
+        let mut text: Option<&'static str> = None;
+        let mut hints = Vec::new();
+        for (ranges, path, option, why) in [
+            (
+                &found.uids,
+                "/etc/subuid",
+                "--add-subuids",
+                "the host grants the caller no subordinate user ids",
+            ),
+            (
+                &found.gids,
+                "/etc/subgid",
+                "--add-subgids",
+                "the host grants the caller no subordinate group ids",
+            ),
+        ] {
+            if ranges.is_empty() {
+                text = text.or(Some(why));
+                hints.push(Hint::new(
+                    Knob::File {
+                        path,
+                        line: format!("{}:100000:65536", self.uid),
+                    },
+                    format!(
+                        "grant the user a range of ids that nobody else has (`usermod {option} \
+                         100000-165535 USER`)"
+                    ),
+                ));
+            }
+        }
+        for (program, name, why) in [
+            (
+                &found.newuidmap,
+                "newuidmap",
+                "the program newuidmap is not installed",
+            ),
+            (
+                &found.newgidmap,
+                "newgidmap",
+                "the program newgidmap is not installed",
+            ),
+        ] {
+            if program.is_none() {
+                text = text.or(Some(why));
+                hints.push(Hint::new(
+                    Knob::Program {
+                        name: Cow::Borrowed(name),
+                        package: Some("uidmap"),
+                    },
+                    format!("install {name}, with its set-user-id bit"),
+                ));
+            }
+        }
+        text.map(|text| Reason {
+            text: Cow::Borrowed(text),
+            hints,
+        })
+    }
+}

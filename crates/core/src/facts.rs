@@ -1,0 +1,136 @@
+use std::path::PathBuf;
+
+use crate::CapSet;
+
+/// The operating system that programs run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Os {
+    /// Linux.
+    Linux,
+    /// macOS.
+    MacOs,
+    /// FreeBSD.
+    FreeBsd,
+    /// Some other POSIX system.
+    Posix,
+}
+
+/// The version of a kernel, of which only the first two numbers matter here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KernelVersion(pub u32, pub u32);
+
+impl std::fmt::Display for KernelVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+/// One line of a uid or gid map (user_namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct IdRange {
+    /// The first id inside.
+    pub inside: u32,
+    /// The first id outside.
+    pub outside: u32,
+    /// How many ids.
+    pub count: u32,
+}
+
+/// The ids that the host grants a user besides its own, and the programs that map them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Subordinate {
+    /// From /etc/subuid: first id and count.
+    pub uids: Vec<(u32, u32)>,
+    /// From /etc/subgid: first id and count.
+    pub gids: Vec<(u32, u32)>,
+    /// The program newuidmap, if it is installed.
+    pub newuidmap: Option<PathBuf>,
+    /// The program newgidmap, if it is installed.
+    pub newgidmap: Option<PathBuf>,
+}
+
+/// Who may write the id maps of a new user namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum IdMapper {
+    /// Only the caller's own id can be mapped.
+    OwnIdOnly,
+    /// The caller may map any id that it has (CAP_SETUID and CAP_SETGID).
+    Any,
+}
+
+/// What is known about the host and the caller before anything is tried. Plain data, so a
+/// backend can be asked about any host from anywhere.
+///
+/// Facts that cost more than a system call or two are gathered only where the configuration
+/// needs them; an unknown fact is `None` and is taken for good news, since the attempt itself
+/// will tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HostFacts {
+    /// The operating system.
+    pub os: Os,
+    /// The version of its kernel.
+    pub kernel: Option<KernelVersion>,
+    /// The effective user id of the caller.
+    pub uid: u32,
+    /// The effective group id of the caller.
+    pub gid: u32,
+    /// The effective capabilities of the caller; empty where there are none.
+    pub capabilities: CapSet,
+    /// How many user namespaces may be made here (user.max_user_namespaces).
+    pub max_user_namespaces: Option<u64>,
+    /// Debian's switch kernel.unprivileged_userns_clone.
+    pub unprivileged_userns_clone: Option<bool>,
+    /// Ubuntu's switch kernel.apparmor_restrict_unprivileged_userns.
+    pub apparmor_restricts_userns: Option<bool>,
+    /// The uid map that the caller lives in.
+    pub uid_map: Vec<IdRange>,
+    /// The gid map that the caller lives in.
+    pub gid_map: Vec<IdRange>,
+    /// Subordinate ids; gathered only if they were asked for.
+    pub subordinate: Option<Subordinate>,
+}
+
+impl HostFacts {
+    /// The facts about a Linux host on which nothing stands in the way, and a caller with these
+    /// ids: a start for tests, and for filling in what is known.
+    #[must_use]
+    pub fn linux(uid: u32, gid: u32) -> Self {
+        let whole = vec![IdRange { inside: 0, outside: 0, count: u32::MAX }];
+        Self {
+            os: Os::Linux,
+            kernel: None,
+            uid,
+            gid,
+            capabilities: if uid == 0 {
+                CapSet::from_bits((1 << 41) - 1)
+            } else {
+                CapSet::EMPTY
+            },
+            max_user_namespaces: None,
+            unprivileged_userns_clone: None,
+            apparmor_restricts_userns: None,
+            uid_map: whole.clone(),
+            gid_map: whole,
+            subordinate: None,
+        }
+    }
+
+    /// The facts about a host of another system, where nothing is known but the caller.
+    #[must_use]
+    pub fn other(os: Os, uid: u32, gid: u32) -> Self {
+        Self { os, capabilities: CapSet::EMPTY, ..Self::linux(uid, gid) }
+    }
+
+    /// What the caller may write into the id maps of a new user namespace.
+    #[must_use]
+    pub fn id_mapper(&self) -> IdMapper {
+        let needed = CapSet::SETUID.bits() | CapSet::SETGID.bits() | CapSet::SYS_ADMIN.bits();
+        if self.capabilities.contains(CapSet::from_bits(needed)) {
+            IdMapper::Any
+        } else {
+            IdMapper::OwnIdOnly
+        }
+    }
+}

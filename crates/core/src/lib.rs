@@ -1,0 +1,26 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod backend;
+mod capability;
+mod error;
+mod explain;
+mod facts;
+mod hint;
+mod negotiate;
+mod outcome;
+mod script;
+mod support;
+
+pub use backend::{Backend, HelperCall, Launch, PrepareError};
+pub use capability::{CapSet, UnknownCapability};
+pub use error::{ExecProblem, FailedStep, SpawnError};
+pub use explain::{Diagnosis, Failure, SYSCTLS, explain};
+pub use facts::{HostFacts, IdMapper, IdRange, KernelVersion, Os, Subordinate};
+pub use hint::{Hint, Knob};
+pub use negotiate::{
+    Degradation, EffectiveConfig, NegotiateError, Refusal, Request, negotiate, requests,
+};
+pub use outcome::{End, Enforcement, KillScope, Outcome, Started};
+pub use script::{ChildScript, MapWriter, NamespaceSet, Step};
+pub use support::{Reason, Support};

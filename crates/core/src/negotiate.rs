@@ -1,0 +1,247 @@
+use sandboxlib_config::{
+    Config, Feature, FeatureSet, Ids, Isolation, Network, Root, RootAccess, UserNamespace,
+};
+
+use crate::{Reason, Support};
+
+/// A feature that a configuration asks for, and how much it insists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    /// What is asked for.
+    pub feature: Feature,
+    /// Whether less will do ([`Config::prefer`]).
+    pub preferred: bool,
+}
+
+/// A configuration of which a backend can enforce everything, and what had to be left out to get
+/// there. Only [`negotiate`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EffectiveConfig {
+    config: Config,
+    enforced: FeatureSet,
+    degradations: Vec<Degradation>,
+}
+
+/// A preferred feature that is not enforced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Degradation {
+    /// The feature.
+    pub feature: Feature,
+    /// Why it is not enforced.
+    pub reason: Reason,
+}
+
+/// A required feature that cannot be enforced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The feature.
+    pub feature: Feature,
+    /// Why it cannot be enforced.
+    pub reason: Reason,
+}
+
+/// Why a backend will not run a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NegotiateError {
+    /// The backend does not work on this host at all.
+    #[error("the backend cannot be used here: {0}")]
+    Unusable(Reason),
+    /// It works, but cannot enforce all that was asked for.
+    #[error("{}", refusals(.0))]
+    Refused(Vec<Refusal>),
+}
+
+fn refusals(list: &[Refusal]) -> String {
+    let each: Vec<String> =
+        list.iter().map(|r| format!("{} cannot be enforced: {}", r.feature, r.reason)).collect();
+    each.join("; ")
+}
+
+impl EffectiveConfig {
+    /// What is to be enforced, in full.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The features asked for that are enforced.
+    #[must_use]
+    pub fn enforced(&self) -> FeatureSet {
+        self.enforced
+    }
+
+    /// The features asked for that are not.
+    #[must_use]
+    pub fn degradations(&self) -> &[Degradation] {
+        &self.degradations
+    }
+}
+
+/// The features that `config` asks for.
+#[must_use]
+pub fn requests(config: &Config) -> Vec<Request> {
+    let isolated = |i: Isolation| i == Isolation::Isolated;
+    let ns = &config.namespaces;
+    Feature::ALL
+        .iter()
+        .copied()
+        .filter(|feature| match feature {
+            Feature::Root => config.root != Root::Host,
+            Feature::ReadOnly => config.effective_root_access() != RootAccess::ReadWrite,
+            Feature::Network => config.network == Network::Isolated,
+            Feature::Pid => isolated(ns.pid),
+            Feature::Ipc => isolated(ns.ipc),
+            // A host name of one's own is what the namespace is for.
+            Feature::Uts => isolated(ns.uts) || config.hostname.is_some(),
+            Feature::Cgroup => isolated(ns.cgroup),
+            Feature::Time => isolated(ns.time),
+            Feature::User => ns.user == UserNamespace::Isolated,
+            Feature::Ids => matches!(config.ids, Ids::Pair { .. }),
+            Feature::Subordinate => config.ids == Ids::Subordinate,
+            mount => config.mounts.iter().any(|m| m.kind.feature() == *mount),
+        })
+        .map(|feature| Request { feature, preferred: config.prefer.contains(feature) })
+        .collect()
+}
+
+/// Holds what `config` asks for against what a backend can do.
+///
+/// # Errors
+/// [`NegotiateError`] if the backend cannot be used here, or if a feature is required that it
+/// cannot enforce; the error lists every such feature, not the first alone.
+pub fn negotiate(config: &Config, support: &Support) -> Result<EffectiveConfig, NegotiateError> {
+    if let Err(reason) = support.usable() {
+        return Err(NegotiateError::Unusable(reason.clone()));
+    }
+    let mut effective = EffectiveConfig {
+        config: config.clone(),
+        enforced: FeatureSet::EMPTY,
+        degradations: Vec::new(),
+    };
+    let mut refused = Vec::new();
+    for Request { feature, preferred } in requests(config) {
+        match support.feature(feature) {
+            Ok(()) => effective.enforced.insert(feature),
+            Err(reason) if preferred && can_do_without(config, feature) => {
+                withdraw(&mut effective.config, feature);
+                effective.degradations.push(Degradation { feature, reason: reason.clone() });
+            }
+            Err(reason) => refused.push(Refusal { feature, reason: reason.clone() }),
+        }
+    }
+    if refused.is_empty() { Ok(effective) } else { Err(NegotiateError::Refused(refused)) }
+}
+
+/// Whether leaving `feature` out still runs the command that was meant. Another root, or a host
+/// name that somebody set, is no matter of degree.
+fn can_do_without(config: &Config, feature: Feature) -> bool {
+    match feature {
+        Feature::Root => false,
+        Feature::Uts => config.hostname.is_none() || config.prefer.contains(Feature::Uts),
+        _ => true,
+    }
+}
+
+/// Takes the wish for `feature` out of `config`.
+fn withdraw(config: &mut Config, feature: Feature) {
+    let ns = &mut config.namespaces;
+    match feature {
+        Feature::Root => {}
+        Feature::ReadOnly => config.root_access = Some(RootAccess::ReadWrite),
+        Feature::Network => config.network = Network::Shared,
+        Feature::Pid => ns.pid = Isolation::Shared,
+        Feature::Ipc => ns.ipc = Isolation::Shared,
+        Feature::Uts => {
+            ns.uts = Isolation::Shared;
+            config.hostname = None;
+        }
+        Feature::Cgroup => ns.cgroup = Isolation::Shared,
+        Feature::Time => ns.time = Isolation::Shared,
+        Feature::User => ns.user = UserNamespace::Auto,
+        Feature::Ids | Feature::Subordinate => config.ids = Ids::Caller,
+        mount => config.mounts.retain(|m| m.kind.feature() != mount),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use sandboxlib_config::{Mount, MountKind, SandboxPath};
+
+    fn full() -> Config {
+        let mut c = Config::new(Root::Dir("/srv/root".into()));
+        c.root_access = Some(RootAccess::ReadOnly);
+        c.ids = Ids::ROOT;
+        c.hostname = Some("box".into());
+        let at = |p: &str| SandboxPath::new(p).unwrap();
+        c.mounts = vec![
+            Mount::bind("/src", at("/build")),
+            Mount::tmpfs(at("/tmp")),
+            Mount::new(at("/proc"), MountKind::Proc),
+            Mount::new(at("/dev"), MountKind::Dev),
+            Mount::new(at("/etc/x"), MountKind::Mask),
+            Mount::new(at("/etc/y"), MountKind::File { data: b"y"[..].into(), mode: 0o644 }),
+            Mount::new(at("/d"), MountKind::Dir { mode: 0o755 }),
+        ];
+        c
+    }
+
+    fn subset() -> impl Strategy<Value = FeatureSet> {
+        proptest::collection::vec(proptest::sample::select(Feature::ALL), 0..18)
+            .prop_map(|v| v.into_iter().collect())
+    }
+
+    proptest! {
+        /// Each feature asked for is enforced, or preferred and listed, or refused and listed;
+        /// and what is left asks for nothing that the backend lacks.
+        #[test]
+        fn nothing_is_dropped_silently(can in subset(), prefer in subset()) {
+            let mut config = full();
+            config.prefer = prefer;
+            let support = Support::nothing(Reason::new("not here")).with(can.iter());
+            let asked = requests(&config);
+            match negotiate(&config, &support) {
+                Ok(effective) => {
+                    for r in &asked {
+                        let listed = effective.degradations.iter().any(|d| d.feature == r.feature);
+                        prop_assert_eq!(effective.enforced.contains(r.feature), can.contains(r.feature));
+                        prop_assert_eq!(listed, !can.contains(r.feature));
+                        prop_assert!(!listed || r.preferred);
+                    }
+                    for r in requests(effective.config()) {
+                        prop_assert!(can.contains(r.feature), "{} still asked for", r.feature);
+                    }
+                }
+                Err(NegotiateError::Refused(list)) => {
+                    for r in &asked {
+                        let refused = list.iter().any(|x| x.feature == r.feature);
+                        let given_up = r.preferred && r.feature != Feature::Root;
+                        prop_assert_eq!(refused, !can.contains(r.feature) && !given_up);
+                    }
+                }
+                Err(e) => prop_assert!(false, "{e}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_config_that_asks_for_nothing_needs_nothing() {
+        let mut c = Config::new(Root::Host);
+        c.root_access = Some(RootAccess::ReadWrite);
+        c.network = Network::Shared;
+        c.namespaces.pid = Isolation::Shared;
+        c.namespaces.ipc = Isolation::Shared;
+        c.namespaces.uts = Isolation::Shared;
+        c.namespaces.cgroup = Isolation::Shared;
+        assert_eq!(requests(&c), []);
+        assert!(negotiate(&c, &Support::nothing(Reason::new("no"))).is_ok());
+    }
+
+    #[test]
+    fn an_unusable_backend_says_why() {
+        let e = negotiate(&full(), &Support::unusable(Reason::new("needs root"))).unwrap_err();
+        assert_eq!(e.to_string(), "the backend cannot be used here: needs root");
+    }
+}

@@ -1,0 +1,117 @@
+use std::time::Duration;
+
+use sandboxlib_config::{FeatureSet, SandboxPath};
+
+use crate::Degradation;
+
+/// Whether the command was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Started {
+    /// It was.
+    Yes,
+    /// It was not: whatever happened, happened before.
+    No,
+    /// The helper that was to start it does not tell.
+    Unknown,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum End {
+    /// The command exited with this status.
+    Exited(i32),
+    /// This signal ended the command.
+    Signalled(i32),
+    /// The time given to it was up, and everything in the sandbox was killed.
+    TimedOut,
+    /// The caller had everything in the sandbox killed.
+    Killed,
+}
+
+/// What is certain to be dead when a run is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KillScope {
+    /// Every process of the sandbox, whatever it did: the kernel sees to it (pid namespace).
+    Everything,
+    /// The command's process group. A process that left it may live on.
+    ProcessGroup,
+}
+
+/// What held during a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Enforcement {
+    /// The backend.
+    pub backend: &'static str,
+    /// The features asked for that were enforced.
+    pub enforced: FeatureSet,
+    /// The features asked for that were not, each with the reason.
+    pub degradations: Vec<Degradation>,
+    /// The paths, as seen inside, that were made on the host because something had to be mounted
+    /// there and the caller had made the parent writable.
+    pub created_on_host: Vec<SandboxPath>,
+    /// The paths that were to be masked, less would do, and were not.
+    pub not_masked: Vec<SandboxPath>,
+    /// What was dead when the run was over.
+    pub kill_scope: KillScope,
+}
+
+impl Enforcement {
+    /// Nothing enforced yet, by `backend`.
+    #[must_use]
+    pub fn none(backend: &'static str) -> Self {
+        Self {
+            backend,
+            enforced: FeatureSet::EMPTY,
+            degradations: Vec::new(),
+            created_on_host: Vec::new(),
+            not_masked: Vec::new(),
+            kill_scope: KillScope::ProcessGroup,
+        }
+    }
+}
+
+/// The result of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// How it ended.
+    pub end: End,
+    /// Whether the command was started.
+    pub started: Started,
+    /// The process id, on the host, of the sandbox's first process.
+    pub pid: u32,
+    /// From the birth of the child to its end.
+    pub wall: Duration,
+    /// Time on a processor in user mode, of all processes of the sandbox that were waited for.
+    pub user: Duration,
+    /// The same in the kernel.
+    pub system: Duration,
+    /// The most memory that one process of the sandbox had resident, in bytes; `None` where the
+    /// system does not tell.
+    pub peak_memory: Option<u64>,
+}
+
+impl Outcome {
+    /// An outcome with these, and no use of resources.
+    #[must_use]
+    pub fn new(end: End, started: Started, pid: u32) -> Self {
+        Self {
+            end,
+            started,
+            pid,
+            wall: Duration::ZERO,
+            user: Duration::ZERO,
+            system: Duration::ZERO,
+            peak_memory: None,
+        }
+    }
+
+    /// Whether the command exited with status 0.
+    #[must_use]
+    pub fn success(&self) -> bool {
+        self.end == End::Exited(0)
+    }
+}

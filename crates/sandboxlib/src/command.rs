@@ -1,0 +1,260 @@
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use sandboxlib_config::SandboxPath;
+use sandboxlib_core::{Failure, Outcome, SpawnError, explain};
+use sandboxlib_spawn::{Run, Signaller, Stdio};
+use tracing::debug_span;
+
+use crate::{Error, Prepared};
+
+/// A command that is going to run in a sandbox, as often as it is started.
+#[derive(Debug)]
+pub struct Command<'p> {
+    prepared: &'p Prepared,
+    run: Run,
+    timeout: Option<Duration>,
+}
+
+impl<'p> Command<'p> {
+    pub(crate) fn new(prepared: &'p Prepared, program: &OsStr) -> Self {
+        Self { prepared, run: Run::new(program), timeout: None }
+    }
+
+    /// Adds an argument.
+    pub fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut Self {
+        self.run.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<A: AsRef<OsStr>>(&mut self, args: impl IntoIterator<Item = A>) -> &mut Self {
+        self.run.args.extend(args.into_iter().map(|a| a.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets an environment variable. The environment has nothing but what is set here; PATH is
+    /// also where the command is looked up.
+    pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
+        let name: OsString = name.as_ref().to_owned();
+        self.run.env.retain(|(n, _)| *n != name);
+        self.run.env.push((name, value.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets environment variables.
+    pub fn envs<N: AsRef<OsStr>, V: AsRef<OsStr>>(
+        &mut self,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> &mut Self {
+        for (name, value) in variables {
+            self.env(name, value);
+        }
+        self
+    }
+
+    /// Sets the working directory, `/` if it is not set.
+    pub fn cwd(&mut self, path: SandboxPath) -> &mut Self {
+        self.run.cwd = path;
+        self
+    }
+
+    /// Where standard input comes from.
+    pub fn stdin(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
+        self.run.stdin = stdio.into();
+        self
+    }
+
+    /// Where standard output goes.
+    pub fn stdout(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
+        self.run.stdout = stdio.into();
+        self
+    }
+
+    /// Where standard error goes.
+    pub fn stderr(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
+        self.run.stderr = stdio.into();
+        self
+    }
+
+    /// Passes `fd` on, as descriptor `number` (3 or more) of the command.
+    pub fn fd(&mut self, fd: OwnedFd, number: i32) -> &mut Self {
+        self.run.fds.push((fd, number));
+        self
+    }
+
+    /// Has everything in the sandbox killed when this time has passed since the start. It is
+    /// enforced by waiting for the command.
+    pub fn timeout(&mut self, timeout: Duration) -> &mut Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Starts the command, and returns when it runs.
+    ///
+    /// # Errors
+    /// [`Error::Spawn`] names the step that failed; then nothing of the sandbox is left.
+    pub fn spawn(&mut self) -> Result<Child, Error> {
+        let _span = debug_span!("spawn", program = ?self.run.program).entered();
+        let backend = self.prepared.check.enforcement.backend;
+        match self.prepared.ready.start(&self.run) {
+            Ok(mut child) => {
+                if let Some(timeout) = self.timeout {
+                    child.set_timeout(timeout);
+                }
+                Ok(Child {
+                    stdin: child.stdin.take(),
+                    stdout: child.stdout.take(),
+                    stderr: child.stderr.take(),
+                    inner: child,
+                    backend,
+                })
+            }
+            Err(error) => {
+                let error = Box::new(with_hints(error, self.prepared));
+                Err(Error::Spawn { backend, error })
+            }
+        }
+    }
+
+    /// Runs the command to its end, with the caller's standard streams unless others are set.
+    ///
+    /// # Errors
+    /// As for [`spawn`](Self::spawn), or [`Error::Wait`].
+    pub fn status(&mut self) -> Result<Outcome, Error> {
+        self.spawn()?.wait()
+    }
+
+    /// Runs the command to its end and gathers what it prints. Standard input is empty, and
+    /// standard output and error are gathered, unless something else is set.
+    ///
+    /// # Errors
+    /// As for [`spawn`](Self::spawn), or [`Error::Wait`].
+    pub fn output(&mut self) -> Result<Output, Error> {
+        let unset = |stdio: &Stdio| matches!(stdio, Stdio::Inherit);
+        if unset(&self.run.stdin) {
+            self.run.stdin = Stdio::Null;
+        }
+        if unset(&self.run.stdout) {
+            self.run.stdout = Stdio::Piped;
+        }
+        if unset(&self.run.stderr) {
+            self.run.stderr = Stdio::Piped;
+        }
+        self.spawn()?.wait_with_output()
+    }
+}
+
+/// Looks, after the failure, at what may have caused it.
+fn with_hints(mut error: SpawnError, prepared: &Prepared) -> SpawnError {
+    if let Some(errno) = error.source.raw_os_error() {
+        let facts = prepared.check.facts.clone();
+        let diagnosis = sandboxlib_spawn::diagnose(facts, &error.step);
+        error.hints = explain(Failure { step: &error.step, errno }, &diagnosis);
+    }
+    error
+}
+
+/// A command that runs in a sandbox. Dropping it kills everything in the sandbox.
+#[derive(Debug)]
+pub struct Child {
+    /// The writing end of standard input, if it is a pipe.
+    pub stdin: Option<File>,
+    /// The reading end of standard output, if it is a pipe.
+    pub stdout: Option<File>,
+    /// The reading end of standard error, if it is a pipe.
+    pub stderr: Option<File>,
+    inner: sandboxlib_spawn::Child,
+    backend: &'static str,
+}
+
+/// What a command printed, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Output {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What came through standard output, if that was a pipe.
+    pub stdout: Vec<u8>,
+    /// What came through standard error, if that was a pipe.
+    pub stderr: Vec<u8>,
+}
+
+impl Child {
+    /// The process id, on the host, of the sandbox's first process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.inner.id()
+    }
+
+    /// Sends `signal` to the command.
+    ///
+    /// # Errors
+    /// What the operating system says; `BrokenPipe` if the sandbox has ended.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        self.inner.signal(signal)
+    }
+
+    /// A handle for signals from elsewhere, such as another thread.
+    #[must_use]
+    pub fn signaller(&self) -> Signaller {
+        self.inner.signaller()
+    }
+
+    /// Kills everything in the sandbox.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.inner.kill()
+    }
+
+    /// The outcome, if everything in the sandbox has ended.
+    ///
+    /// # Errors
+    /// [`Error::Wait`] with what the operating system says.
+    pub fn try_wait(&mut self) -> Result<Option<Outcome>, Error> {
+        self.inner.try_wait().map_err(|source| Error::Wait { backend: self.backend, source })
+    }
+
+    /// Waits until everything in the sandbox has ended. Standard input is closed first, if it is
+    /// a pipe that the caller has not taken.
+    ///
+    /// # Errors
+    /// [`Error::Wait`] with what the operating system says.
+    pub fn wait(&mut self) -> Result<Outcome, Error> {
+        drop(self.stdin.take());
+        self.inner.wait().map_err(|source| Error::Wait { backend: self.backend, source })
+    }
+
+    /// Waits as [`wait`](Self::wait) does, and sends the command each of `signals` that this
+    /// process gets meanwhile; see [`spawn::block_signals`](sandboxlib_spawn::block_signals).
+    ///
+    /// # Errors
+    /// [`Error::Wait`] with what the operating system says.
+    pub fn wait_forwarding(&mut self, signals: &[i32]) -> Result<Outcome, Error> {
+        drop(self.stdin.take());
+        self.inner
+            .wait_forwarding(signals)
+            .map_err(|source| Error::Wait { backend: self.backend, source })
+    }
+
+    /// Waits, and gathers what comes through the pipes of standard output and error. Both are
+    /// read as they fill, so neither can block the command.
+    ///
+    /// # Errors
+    /// [`Error::Wait`] with what the operating system says.
+    pub fn wait_with_output(mut self) -> Result<Output, Error> {
+        drop(self.stdin.take());
+        self.inner.stdout = self.stdout.take();
+        self.inner.stderr = self.stderr.take();
+        let (outcome, stdout, stderr) = self
+            .inner
+            .wait_with_output()
+            .map_err(|source| Error::Wait { backend: self.backend, source })?;
+        Ok(Output { outcome, stdout, stderr })
+    }
+}

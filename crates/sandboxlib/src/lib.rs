@@ -1,0 +1,34 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+/// What a sandbox should be: the crate `sandboxlib-config`.
+pub use sandboxlib_config as config;
+/// The contract of backends: the crate `sandboxlib-core`.
+pub use sandboxlib_core as core;
+/// Mount planning: the crate `sandboxlib-mount`.
+pub use sandboxlib_mount as mount;
+/// Starting programs: the crate `sandboxlib-spawn`.
+pub use sandboxlib_spawn as spawn;
+
+/// The chroot backend: the crate `sandboxlib-chroot`.
+#[cfg(feature = "chroot")]
+pub use sandboxlib_chroot as chroot;
+/// The backend that uses Linux namespaces: the crate `sandboxlib-userns`.
+#[cfg(feature = "userns")]
+pub use sandboxlib_userns as userns;
+
+mod choice;
+mod command;
+mod error;
+mod sandbox;
+
+pub use choice::Candidate;
+pub use command::{Child, Command, Output};
+pub use error::Error;
+pub use sandbox::{Check, Prepared, Sandbox};
+pub use sandboxlib_config::{
+    Access, Capabilities, Config, Feature, FeatureSet, Ids, Isolation, Mount, MountKind,
+    Namespaces, Network, Root, RootAccess, SandboxPath, UserNamespace,
+};
+pub use sandboxlib_core::{End, Enforcement, KillScope, Outcome, Started};
+pub use sandboxlib_spawn::{Signaller, Stdio};

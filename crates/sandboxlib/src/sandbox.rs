@@ -1,0 +1,271 @@
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+
+use sandboxlib_config::{
+    Capabilities, Config, Ids, Isolation, Mount, MountKind, Network, Root, RootAccess, SandboxPath,
+};
+use sandboxlib_core::{
+    Backend, CapSet, ChildScript, EffectiveConfig, Enforcement, HostFacts, KillScope, Launch, Step,
+};
+use sandboxlib_mount::{HostFs, MountPlan, plan};
+use tracing::{debug, debug_span};
+
+use crate::choice::{Candidate, choose, ordered};
+use crate::{Command, Error};
+
+/// A description of a sandbox, and the backends that may make it.
+///
+/// [`prepare`](Self::prepare) makes it ready, [`Prepared::command`] runs commands in it.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    config: Config,
+    names: Option<Vec<String>>,
+    extra: Vec<Arc<dyn Backend>>,
+}
+
+impl Sandbox {
+    /// A sandbox with this root and the defaults of [`Config`].
+    #[must_use]
+    pub fn new(root: Root) -> Self {
+        Self::from_config(Config::new(root))
+    }
+
+    /// A sandbox as described.
+    #[must_use]
+    pub fn from_config(config: Config) -> Self {
+        Self { config, names: None, extra: Vec::new() }
+    }
+
+    /// The description.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The description, to be changed.
+    pub fn config_mut(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
+    /// Makes the root read-only.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.config.root_access = Some(RootAccess::ReadOnly);
+        self
+    }
+
+    /// Makes the root read-only except for `paths` and what is below them.
+    #[must_use]
+    pub fn writable(mut self, paths: impl IntoIterator<Item = SandboxPath>) -> Self {
+        self.config.root_access = Some(RootAccess::ReadOnlyExcept(paths.into_iter().collect()));
+        self
+    }
+
+    /// Adds a mount behind those that there are.
+    #[must_use]
+    pub fn mount(mut self, mount: Mount) -> Self {
+        self.config.mounts.push(mount);
+        self
+    }
+
+    /// Adds what most programs expect: `/proc`, a minimal `/dev`, and an empty `/tmp`.
+    #[must_use]
+    pub fn usual_mounts(mut self) -> Self {
+        for (name, kind) in [
+            ("proc", MountKind::Proc),
+            ("dev", MountKind::Dev),
+            ("tmp", MountKind::Tmpfs { size: None, mode: 0o1777 }),
+        ] {
+            if let Ok(target) = SandboxPath::root().join(name) {
+                self.config.mounts.push(Mount::new(target, kind));
+            }
+        }
+        self
+    }
+
+    /// Which network the command sees.
+    #[must_use]
+    pub fn network(mut self, network: Network) -> Self {
+        self.config.network = network;
+        self
+    }
+
+    /// Who the command is.
+    #[must_use]
+    pub fn ids(mut self, ids: Ids) -> Self {
+        self.config.ids = ids;
+        self
+    }
+
+    /// Less than this feature will do.
+    #[must_use]
+    pub fn prefer(mut self, feature: sandboxlib_config::Feature) -> Self {
+        self.config.prefer.insert(feature);
+        self
+    }
+
+    /// The backends to try, in this order; `auto` stands for all that this build has. Without
+    /// it the environment variable `SANDBOXLIB_BACKEND` says, and without that it is `auto`.
+    #[must_use]
+    pub fn backends<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.names = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Adds a backend that is not in this build. It is tried before the others.
+    #[must_use]
+    pub fn with_backend(mut self, backend: Arc<dyn Backend>) -> Self {
+        self.extra.push(backend);
+        self
+    }
+
+    /// Says what would be enforced, and how, and runs nothing.
+    ///
+    /// # Errors
+    /// [`Error`] as [`prepare`](Self::prepare) would give it.
+    pub fn check(&self) -> Result<Check, Error> {
+        let _span = debug_span!("check").entered();
+        validate(&self.config)?;
+        let facts = sandboxlib_spawn::facts(&self.config);
+        let mut config = self.config.clone();
+        make_absolute(&mut config)?;
+        let backends = ordered(self.names.as_deref(), &self.extra)?;
+        let (backend, effective, rejected) = choose(&config, &backends, &facts)?;
+        debug!(backend = backend.name(), "chosen");
+        let plan = plan(effective.config(), &HostFs)?;
+        let mut enforcement = enforcement(backend.name(), &effective, &plan);
+        let launch = backend
+            .prepare(&effective, plan, &facts)
+            .map_err(|error| Error::Prepare { backend: backend.name(), error })?;
+        enforcement.kill_scope = kill_scope(&launch);
+        Ok(Check { enforcement, launch, rejected, facts })
+    }
+
+    /// Chooses a backend, plans, and does once what all runs have in common.
+    ///
+    /// # Errors
+    /// [`Error`] if no backend can enforce what was asked for, the mounts cannot be planned, or
+    /// the configuration has something that no system call can take. Nothing was run then, and
+    /// nothing changed.
+    pub fn prepare(&self) -> Result<Prepared, Error> {
+        let check = self.check()?;
+        let _span = debug_span!("prepare").entered();
+        let backend = check.enforcement.backend;
+        let ready = sandboxlib_spawn::Prepared::new(&check.launch)
+            .map_err(|error| Error::Spawn { backend, error: Box::new(error) })?;
+        Ok(Prepared { check, ready })
+    }
+}
+
+/// What would be, if it were run.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Check {
+    /// What would be enforced, and by which backend.
+    pub enforcement: Enforcement,
+    /// How.
+    pub launch: Launch,
+    /// The backends before it that cannot do what was asked.
+    pub rejected: Vec<Candidate>,
+    /// What was known about the host.
+    pub facts: HostFacts,
+}
+
+/// A sandbox that is ready to run commands, one after another or side by side, from any thread.
+/// Runs share nothing writable but what the configuration shares.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(crate) check: Check,
+    pub(crate) ready: sandboxlib_spawn::Prepared,
+}
+
+impl Prepared {
+    /// A command to run in it: a path inside the root, or a name that is looked up by PATH.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command<'_> {
+        Command::new(self, program.as_ref())
+    }
+
+    /// What is enforced for every command.
+    #[must_use]
+    pub fn enforcement(&self) -> &Enforcement {
+        &self.check.enforcement
+    }
+
+    /// How a command is started.
+    #[must_use]
+    pub fn launch(&self) -> &Launch {
+        &self.check.launch
+    }
+}
+
+/// What no backend has to be asked about.
+fn validate(config: &Config) -> Result<(), Error> {
+    if let Capabilities::Only(names) = &config.capabilities {
+        CapSet::from_names(names)?;
+    }
+    if let Ids::Pair { uid, gid } = config.ids {
+        for (what, id) in [("uid", uid), ("gid", gid)] {
+            // The kernel keeps -1 for "no id" (setresuid(2), user_namespaces(7)).
+            if id == u32::MAX {
+                return Err(Error::Config { reason: format!("{what} {id} is no id") });
+            }
+        }
+    }
+    if let Some(name) = &config.hostname {
+        // sethostname(2): at most 64 bytes on Linux.
+        if name.is_empty() || name.len() > 64 || name.as_encoded_bytes().contains(&0) {
+            let reason = format!("host name {name:?} is not of 1 to 64 bytes without NUL");
+            return Err(Error::Config { reason });
+        }
+        if config.namespaces.uts == Isolation::Shared {
+            let reason = "a host name of its own needs the uts namespace isolated".to_owned();
+            return Err(Error::Config { reason });
+        }
+    }
+    Ok(())
+}
+
+/// Host paths are meant as the caller sees them now, also if it changes directory before a run.
+fn make_absolute(config: &mut Config) -> Result<(), Error> {
+    let absolute = |path: &mut std::path::PathBuf| {
+        if !path.as_os_str().is_empty() && path.is_relative() {
+            *path = std::path::absolute(Path::new(path)).map_err(|e| Error::Config {
+                reason: format!("cannot make {path:?} absolute: {e}"),
+            })?;
+        }
+        Ok::<(), Error>(())
+    };
+    if let Root::Dir(path) = &mut config.root {
+        absolute(path)?;
+    }
+    for mount in &mut config.mounts {
+        if let MountKind::Bind { source, .. } = &mut mount.kind {
+            absolute(source)?;
+        }
+    }
+    Ok(())
+}
+
+fn enforcement(
+    backend: &'static str,
+    effective: &EffectiveConfig,
+    plan: &MountPlan,
+) -> Enforcement {
+    let mut enforcement = Enforcement::none(backend);
+    enforcement.enforced = effective.enforced();
+    enforcement.degradations = effective.degradations().to_vec();
+    enforcement.created_on_host = plan.created_on_host().cloned().collect();
+    enforcement.not_masked.clone_from(&plan.not_masked);
+    enforcement
+}
+
+fn kill_scope(launch: &Launch) -> KillScope {
+    let contained = |script: &ChildScript| {
+        script.steps.iter().any(|step| matches!(step, Step::Namespaces(set) if set.pid))
+    };
+    match launch {
+        Launch::Direct(script) if contained(script) => KillScope::Everything,
+        _ => KillScope::ProcessGroup,
+    }
+}

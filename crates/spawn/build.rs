@@ -1,0 +1,56 @@
+//! Compiles the init program, which the library carries.
+//!
+//! It is built by the same compiler as everything else, from src/init/main.rs, for the target at
+//! hand: static, without libc, a few kilobytes. Where the target's core library is not at hand
+//! (`cargo check` for another system), the library is built without it and says so when a
+//! sandbox is started.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+const SOURCES: &[&str] = &[
+    "src/init/main.rs",
+    "src/init/support.rs",
+    "src/init/exec.rs",
+    "src/linux/raw.rs",
+    "src/linux/raw_aarch64.rs",
+    "src/linux/raw_x86_64.rs",
+    "src/linux/wire.rs",
+];
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    for source in SOURCES {
+        println!("cargo::rerun-if-changed={source}");
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("init");
+    let os = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
+    if os != "linux" || !compile(&out) {
+        if os == "linux" {
+            println!("cargo::warning=the init program cannot be built for this target");
+        }
+        let _ = fs::write(&out, []);
+    }
+}
+
+fn compile(out: &Path) -> bool {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let host = env::var("HOST").unwrap_or_default();
+    let target = env::var("TARGET").unwrap_or_default();
+    let mut command = Command::new(rustc);
+    command
+        .args(["--edition=2024", "--crate-name=sandbox_init", "--crate-type=bin"])
+        .args(["-Copt-level=s", "-Cpanic=abort", "-Crelocation-model=static"])
+        .args(["-Coverflow-checks=off", "-Cdebuginfo=0", "-Cstrip=symbols"])
+        .args(["-Clink-arg=-nostartfiles", "-Clink-arg=-nostdlib", "-Clink-arg=-static"])
+        .args(["-Clink-arg=-Wl,--build-id=none", "-Clink-arg=-Wl,-z,noexecstack"])
+        .args(["-Aunused", "--target", &target, "-o"])
+        .arg(out)
+        .arg("src/init/main.rs");
+    if target != host {
+        // A foreign object needs a linker that knows it; rustc brings one for every target.
+        command.args(["-Clinker=rust-lld", "-Clinker-flavor=gnu-lld"]);
+    }
+    command.status().is_ok_and(|status| status.success())
+}

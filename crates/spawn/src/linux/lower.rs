@@ -1,0 +1,316 @@
+//! From the script, which is for people and tests, to operations, which are for the child.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use sandboxlib_config::{Access, SandboxPath};
+use sandboxlib_core::{
+    ChildScript, FailedStep, IdRange, MapWriter, NamespaceSet, SpawnError, Step,
+};
+use sandboxlib_mount::{Attributes, BindSource, Node, PlanStep, ShadowEntry};
+
+use super::mounting::{NODEV, NOEXEC, NOSUID, RDONLY};
+use super::ops::{Action, EARLY_SLOTS, Entry, From, FsOption, Op, Protection};
+
+/// A script that is ready to be run as often as asked.
+#[derive(Debug)]
+pub(super) struct Lowered {
+    pub(super) namespaces: NamespaceSet,
+    pub(super) ops: Vec<Op>,
+    /// The maps that the parent has to write or have written, if it is not the child.
+    pub(super) parent_maps: Option<(Vec<IdRange>, Vec<IdRange>, MapWriter)>,
+}
+
+/// The parts of procfs that act on the host or show it, for a root that is root on the host
+/// (kernel documentation, Documentation/filesystems/proc.rst).
+const PROC_PARTS: &[(&str, Protection)] = &[
+    ("sys", Protection::ReadOnly),
+    ("sysrq-trigger", Protection::ReadOnly),
+    ("irq", Protection::ReadOnly),
+    ("bus", Protection::ReadOnly),
+    ("fs", Protection::ReadOnly),
+    ("acpi", Protection::ReadOnly),
+    ("scsi", Protection::ReadOnly),
+    ("mtrr", Protection::ReadOnly),
+    ("kcore", Protection::Mask),
+    ("kmsg", Protection::Mask),
+    ("kallsyms", Protection::Mask),
+    ("keys", Protection::Mask),
+    ("timer_list", Protection::Mask),
+    ("sched_debug", Protection::Mask),
+    ("slabinfo", Protection::Mask),
+    ("pagetypeinfo", Protection::Mask),
+    ("vmallocinfo", Protection::Mask),
+];
+
+pub(super) fn lower(script: &ChildScript) -> Result<Lowered, SpawnError> {
+    let mut lowering = Lowering {
+        lowered: Lowered {
+            namespaces: NamespaceSet::default(),
+            ops: Vec::with_capacity(script.steps.len() + 8),
+            parent_maps: None,
+        },
+        step: 0,
+        early_wanted: host_root_binds(script)?,
+        early_used: 0,
+        scratch: needs_scratch(script),
+    };
+    for (number, step) in (0..).zip(&script.steps) {
+        lowering.step = number;
+        lowering.step(step)?;
+    }
+    Ok(lowering.lowered)
+}
+
+fn needs_scratch(script: &ChildScript) -> bool {
+    script.steps.iter().any(|step| {
+        matches!(
+            step,
+            Step::ProtectProc(_) | Step::Mount(PlanStep::File { .. } | PlanStep::Mask { .. })
+        )
+    })
+}
+
+/// How many binds have the host's root as their source. The new root is attached on it, so these
+/// trees have to be cloned before that.
+fn host_root_binds(script: &ChildScript) -> Result<usize, SpawnError> {
+    let is_one = |step: &&Step| {
+        matches!(
+            step,
+            Step::Mount(PlanStep::Bind { from: BindSource::Host(path), .. }) if is_host_root(path)
+        )
+    };
+    let count = script.steps.iter().filter(is_one).count();
+    if count > EARLY_SLOTS {
+        let what = format!("{count} binds of the host's root");
+        return Err(refuse(what, format!("more than {EARLY_SLOTS} have no place")));
+    }
+    Ok(count)
+}
+
+/// Whether `path` is the host's root, by whatever name. Only a path without a name of its own
+/// can be spelt so that this needs the file system to tell.
+fn is_host_root(path: &Path) -> bool {
+    path.parent().is_none()
+        || (path.file_name().is_none() || path.is_symlink())
+            && path.canonicalize().is_ok_and(|real| real.parent().is_none())
+}
+
+struct Lowering {
+    lowered: Lowered,
+    step: u32,
+    early_wanted: usize,
+    early_used: usize,
+    scratch: bool,
+}
+
+impl Lowering {
+    fn op(&mut self, action: Action) {
+        self.lowered.ops.push(Op { step: self.step, action });
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), SpawnError> {
+        match step {
+            Step::Namespaces(set) => self.lowered.namespaces = *set,
+            Step::IdMap { uids, gids, writer } => self.id_map(uids, gids, writer),
+            Step::TimeNamespace => self.op(Action::TimeNamespace),
+            Step::PrivateMounts => self.op(Action::PrivateMounts),
+            Step::Mount(step) => self.mount(step)?,
+            Step::ProtectProc(at) => {
+                for (name, how) in PROC_PARTS {
+                    let at = relative(&at.join(name).map_err(|e| refuse(*name, e))?)?;
+                    self.op(Action::Protect { at, how: *how });
+                }
+            }
+            Step::PivotRoot => self.op(Action::PivotRoot),
+            Step::Chroot => self.op(Action::Chroot),
+            Step::ChrootTo(path) => {
+                let path = text(path.as_os_str())?;
+                self.op(Action::ChrootTo(path));
+            }
+            Step::Loopback => self.op(Action::Loopback),
+            Step::Hostname(name) => self.op(Action::Hostname(name.as_bytes().to_vec())),
+            Step::Session => self.op(Action::Session),
+            Step::ClearGroups => self.op(Action::ClearGroups),
+            Step::Ids { uid, gid } => self.op(Action::Ids { uid: *uid, gid: *gid }),
+            Step::Capabilities(keep) => self.op(Action::Capabilities(keep.bits())),
+            Step::NoNewPrivs => self.op(Action::NoNewPrivs),
+            other => return Err(refuse(other, "this spawner does not know the step")),
+        }
+        Ok(())
+    }
+
+    fn id_map(&mut self, uids: &[IdRange], gids: &[IdRange], writer: &MapWriter) {
+        if *writer == MapWriter::Child {
+            // Without "deny" an unprivileged process may not map groups (user_namespaces(7)).
+            for (path, text) in [
+                (c"/proc/self/setgroups", "deny".to_owned()),
+                (c"/proc/self/uid_map", map_text(uids)),
+                (c"/proc/self/gid_map", map_text(gids)),
+            ] {
+                self.op(Action::WriteMap { path, text: text.into_bytes() });
+            }
+        } else {
+            self.lowered.parent_maps = Some((uids.to_vec(), gids.to_vec(), writer.clone()));
+            self.op(Action::AwaitMaps);
+        }
+    }
+
+    fn mount(&mut self, step: &PlanStep) -> Result<(), SpawnError> {
+        let action = match step {
+            PlanStep::Root { source, access } => {
+                return self.root(source, *access);
+            }
+            PlanStep::Shadow { at, mode, entries } => Action::Shadow {
+                at: relative(at)?,
+                mode: octal(*mode)?,
+                entries: entries.iter().map(entry).collect::<Result<_, _>>()?,
+            },
+            PlanStep::Bind { from, to, attributes, node: _ } => Action::Bind {
+                from: self.source(from)?,
+                to: relative(to)?,
+                attributes: flags(*attributes),
+            },
+            PlanStep::Tmpfs { to, size, mode } => {
+                let mut options = vec![FsOption { key: c"mode", value: octal(*mode)? }];
+                if let Some(size) = size {
+                    options.push(FsOption { key: c"size", value: text(size.to_string())? });
+                }
+                file_system(c"tmpfs", options, to, NOSUID | NODEV)?
+            }
+            PlanStep::Proc { to } => {
+                file_system(c"proc", Vec::new(), to, NOSUID | NODEV | NOEXEC)?
+            }
+            PlanStep::Devpts { to } => {
+                let options = vec![
+                    FsOption { key: c"ptmxmode", value: c"0666".into() },
+                    FsOption { key: c"mode", value: c"0620".into() },
+                ];
+                file_system(c"devpts", options, to, NOSUID | NOEXEC)?
+            }
+            PlanStep::File { to, data, mode } => {
+                Action::File { to: relative(to)?, data: data.clone(), mode: *mode }
+            }
+            PlanStep::Mask { to, node } => {
+                Action::Mask { to: relative(to)?, directory: *node == Node::Dir }
+            }
+            PlanStep::MakeDir { at, mode, on_host: _ } => {
+                let (parent, name) = split(at)?;
+                Action::MakeDir { parent, name, mode: *mode }
+            }
+            PlanStep::MakeFile { at, on_host: _ } => {
+                let (parent, name) = split(at)?;
+                Action::MakeFile { parent, name }
+            }
+            PlanStep::MakeSymlink { at, to, on_host: _ } => {
+                let (parent, name) = split(at)?;
+                Action::MakeSymlink { parent, name, target: text(to)? }
+            }
+            PlanStep::Seal { at } => Action::Seal { at: relative(at)? },
+        };
+        self.op(action);
+        Ok(())
+    }
+
+    fn root(&mut self, source: &Path, access: Access) -> Result<(), SpawnError> {
+        for slot in 0..self.early_wanted {
+            self.op(Action::CloneEarly { source: c"/".into(), slot });
+        }
+        let attributes = flags(Attributes { access, devices: false });
+        let source = text(source.as_os_str())?;
+        let scratch = self.scratch;
+        self.op(Action::Root { source, attributes, scratch });
+        Ok(())
+    }
+
+    fn source(&mut self, from: &BindSource) -> Result<From, SpawnError> {
+        Ok(match from {
+            BindSource::Host(path) if is_host_root(path) => {
+                self.early_used += 1;
+                From::Early(self.early_used - 1)
+            }
+            BindSource::Host(path) => From::Host(text(path.as_os_str())?),
+            BindSource::Root(path) => From::Root(relative(path)?),
+        })
+    }
+}
+
+fn file_system(
+    kind: &'static CStr,
+    options: Vec<FsOption>,
+    to: &SandboxPath,
+    attributes: u64,
+) -> Result<Action, SpawnError> {
+    Ok(Action::FileSystem { kind, options, to: relative(to)?, attributes })
+}
+
+fn flags(attributes: Attributes) -> u64 {
+    let mut set = NOSUID;
+    if attributes.access == Access::ReadOnly {
+        set |= RDONLY;
+    }
+    if !attributes.devices {
+        set |= NODEV;
+    }
+    set
+}
+
+fn entry(entry: &ShadowEntry) -> Result<Entry, SpawnError> {
+    Ok(match entry {
+        ShadowEntry::Keep { name, node } => {
+            Entry::Keep { name: text(name)?, directory: *node == Node::Dir }
+        }
+        ShadowEntry::Link { path, to } => {
+            Entry::Link { path: text(path.as_os_str())?, target: text(to)? }
+        }
+        ShadowEntry::Dir { path, mode } => {
+            Entry::Dir { path: text(path.as_os_str())?, mode: *mode }
+        }
+        ShadowEntry::File { path } => Entry::File { path: text(path.as_os_str())? },
+    })
+}
+
+/// `inside outside count` lines (user_namespaces(7)).
+pub(super) fn map_text(ranges: &[IdRange]) -> String {
+    let mut text = String::new();
+    for r in ranges {
+        text.push_str(&format!("{} {} {}\n", r.inside, r.outside, r.count));
+    }
+    text
+}
+
+fn octal(mode: u32) -> Result<CString, SpawnError> {
+    text(format!("{mode:o}"))
+}
+
+/// A string for the kernel.
+pub(super) fn text(bytes: impl AsRef<OsStr>) -> Result<CString, SpawnError> {
+    let bytes = bytes.as_ref();
+    CString::new(bytes.as_bytes()).map_err(|_| {
+        SpawnError::new(
+            FailedStep::Lower { what: format!("{bytes:?}") },
+            io::Error::new(io::ErrorKind::InvalidInput, "it contains a NUL byte"),
+        )
+    })
+}
+
+/// The path relative to the new root; `.` for the root itself.
+fn relative(path: &SandboxPath) -> Result<CString, SpawnError> {
+    if path.is_root() { Ok(c".".into()) } else { text(path.relative().as_os_str()) }
+}
+
+fn split(path: &SandboxPath) -> Result<(CString, CString), SpawnError> {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => Ok((relative(&parent)?, text(name)?)),
+        _ => Err(refuse(path, "the root cannot be made")),
+    }
+}
+
+fn refuse(what: impl std::fmt::Display, why: impl std::fmt::Display) -> SpawnError {
+    SpawnError::new(
+        FailedStep::Lower { what: what.to_string() },
+        io::Error::new(io::ErrorKind::InvalidInput, why.to_string()),
+    )
+}

@@ -1,0 +1,41 @@
+//! Linux: clone(2) with the caller's memory, the new mount API, pidfds.
+
+mod diagnose;
+mod facts;
+mod init;
+mod lower;
+mod mounting;
+mod ops;
+mod poll;
+mod process;
+mod raw;
+mod setup;
+mod start;
+mod sys;
+mod wire;
+
+use sandboxlib_core::{ChildScript, SpawnError};
+
+pub use diagnose::diagnose;
+pub use facts::facts;
+pub use poll::block_signals;
+pub use process::{Child, Signaller};
+
+use crate::run::Run;
+
+/// A script that has been made ready to run, as often as asked and from any thread.
+#[derive(Debug)]
+pub(crate) struct Script {
+    script: ChildScript,
+    lowered: lower::Lowered,
+}
+
+impl Script {
+    pub(crate) fn new(script: &ChildScript) -> Result<Self, SpawnError> {
+        Ok(Self { script: script.clone(), lowered: lower::lower(script)? })
+    }
+
+    pub(crate) fn start(&self, run: &Run) -> Result<Child, SpawnError> {
+        start::start(&self.lowered, &self.script.steps, run)
+    }
+}

@@ -1,0 +1,266 @@
+//! Carries out the mount plan, in the child.
+//!
+//! Each tree is cloned detached, gets its attributes while nobody can see it, and is attached
+//! last, so there is no moment at which something is visible with more access than planned.
+
+use core::ffi::CStr;
+
+use super::ops::{Action, Call, EARLY_SLOTS, Entry, Failed, From, FsOption, Protection};
+use super::raw::{AT_FDCWD, Errno, Fd};
+use super::sys::{self, EEXIST, ENOENT, Held, Named, NewFs, Result};
+
+pub(super) const RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
+pub(super) const NOSUID: u64 = libc::MOUNT_ATTR_NOSUID;
+pub(super) const NODEV: u64 = libc::MOUNT_ATTR_NODEV;
+pub(super) const NOEXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
+
+const MASK_DIR: &CStr = c"mask-dir";
+const MASK_FILE: &CStr = c"mask-file";
+const DATA_FILE: &CStr = c"data";
+
+/// What the child knows about the tree that it builds.
+pub(super) struct Tree {
+    /// The root directory on the host, before anything was done to it.
+    source: Fd,
+    /// The root of the new tree.
+    root: Fd,
+    /// A private tmpfs out of sight, from which masks and files with data are bound.
+    scratch: Fd,
+    early: [Fd; EARLY_SLOTS],
+}
+
+impl Tree {
+    pub(super) fn new() -> Self {
+        Self { source: -1, root: -1, scratch: -1, early: [-1; EARLY_SLOTS] }
+    }
+
+    /// Carries out `action` if it is one of mounting; `None` if it is not.
+    pub(super) fn carry_out(&mut self, action: &Action) -> Option<Result<()>> {
+        Some(match action {
+            Action::CloneEarly { source, slot } => self.clone_early(source, *slot),
+            Action::Root { source, attributes, scratch } => {
+                self.set_root(source, *attributes, *scratch)
+            }
+            Action::Bind { from, to, attributes } => self.bind(from, to, *attributes),
+            Action::FileSystem { kind, options, to, attributes } => {
+                self.file_system(kind, options, to, *attributes)
+            }
+            Action::Shadow { at, mode, entries } => self.shadow(at, mode, entries),
+            Action::File { to, data, mode } => self.file(to, data, *mode),
+            Action::Mask { to, directory } => self.mask(to, *directory),
+            Action::MakeDir { parent, name, mode } => self.make(parent, Call::MkDir, |dir| {
+                sys::mkdir(dir, name, *mode)
+            }),
+            Action::MakeFile { parent, name } => self.make(parent, Call::MkNod, |dir| {
+                sys::mknod(dir, name, libc::S_IFREG, 0o644)
+            }),
+            Action::MakeSymlink { parent, name, target } => {
+                self.make(parent, Call::SymLink, |dir| sys::symlink(target, dir, name))
+            }
+            Action::Seal { at } => self.seal(at),
+            Action::Protect { at, how } => self.protect(at, *how),
+            Action::PivotRoot => self.pivot_root(),
+            Action::Chroot => self.chroot(),
+            _ => return None,
+        })
+    }
+
+    fn clone_early(&mut self, source: &CStr, slot: usize) -> Result<()> {
+        let tree = sys::clone_tree(AT_FDCWD, source, true)?;
+        if let Some(place) = self.early.get_mut(slot) {
+            *place = tree.leak();
+        }
+        Ok(())
+    }
+
+    /// The new tree is attached on top of the host's `/`, because that is the one mount point
+    /// that always exists: no directory has to be made or chosen. Nothing sees it there, since
+    /// looking `/` up does not cross onto what is mounted on it. The scratch tmpfs goes below it
+    /// and vanishes with the host's tree.
+    fn set_root(&mut self, source: &CStr, attributes: u64, scratch: bool) -> Result<()> {
+        let host =
+            sys::open(source, libc::O_PATH | libc::O_DIRECTORY).named(Call::Open)?;
+        let tree = sys::clone_tree(host.fd(), c"", true)?;
+        sys::set_attributes(tree.fd(), attributes, true)?;
+        if scratch {
+            let scratch = make_scratch()?;
+            sys::attach_at(scratch.fd(), AT_FDCWD, c"/")?;
+            self.scratch = scratch.leak();
+        }
+        sys::attach_at(tree.fd(), AT_FDCWD, c"/")?;
+        self.source = host.leak();
+        self.root = tree.leak();
+        Ok(())
+    }
+
+    fn bind(&self, from: &From, to: &CStr, attributes: u64) -> Result<()> {
+        let tree = match from {
+            From::Host(path) => sys::clone_tree(AT_FDCWD, path, true)?,
+            From::Root(path) => {
+                let source = sys::open_beneath(self.source, path)?;
+                sys::clone_tree(source.fd(), c"", true)?
+            }
+            From::Early(slot) => {
+                let held = self.early.get(*slot).copied().unwrap_or(-1);
+                sys::set_attributes(held, attributes, true)?;
+                return self.attach(held, to);
+            }
+        };
+        sys::set_attributes(tree.fd(), attributes, true)?;
+        self.attach(tree.fd(), to)
+    }
+
+    fn attach(&self, tree: Fd, to: &CStr) -> Result<()> {
+        let target = sys::open_beneath(self.root, to)?;
+        sys::attach(tree, target.fd())
+    }
+
+    fn file_system(
+        &self,
+        kind: &CStr,
+        options: &[FsOption],
+        to: &CStr,
+        attributes: u64,
+    ) -> Result<()> {
+        let fs = NewFs::open(kind)?;
+        for FsOption { key, value } in options {
+            fs.option(key, value)?;
+        }
+        let mount = fs.mount(attributes)?;
+        self.attach(mount.fd(), to)
+    }
+
+    /// See [`sandboxlib_mount::PlanStep::Shadow`]. The covered directory stays reachable by its
+    /// descriptor, from which the entries are bound in; they are read-only as it is.
+    fn shadow(&mut self, at: &CStr, mode: &CStr, entries: &[Entry]) -> Result<()> {
+        let covered = sys::open_beneath(self.root, at)?;
+        let fs = NewFs::open(c"tmpfs")?;
+        fs.option(c"mode", mode)?;
+        let shadow = fs.mount(NOSUID | NODEV)?;
+        if let Some((uid, gid)) = sys::owner(covered.fd()) {
+            sys::chown(shadow.fd(), uid, gid);
+        }
+        sys::attach(shadow.fd(), covered.fd())?;
+        for entry in entries {
+            make_entry(shadow.fd(), covered.fd(), entry)?;
+        }
+        sys::set_attributes(shadow.fd(), RDONLY, false)?;
+        if at.to_bytes() == b"." {
+            // A shadow of the root itself is the root from here on.
+            self.root = shadow.leak();
+        }
+        Ok(())
+    }
+
+    fn file(&self, to: &CStr, data: &[u8], mode: u32) -> Result<()> {
+        let file = sys::create(self.scratch, DATA_FILE, mode).named(Call::Open)?;
+        sys::write(file.fd(), data).named(Call::Write)?;
+        drop(file);
+        self.cover(DATA_FILE, to)?;
+        // The bind keeps the file; its name is free for the next one.
+        sys::unlink(self.scratch, DATA_FILE, false);
+        Ok(())
+    }
+
+    fn mask(&self, to: &CStr, directory: bool) -> Result<()> {
+        self.cover(if directory { MASK_DIR } else { MASK_FILE }, to)
+    }
+
+    /// Binds `name` of the scratch tmpfs, read-only, over `to`.
+    fn cover(&self, name: &CStr, to: &CStr) -> Result<()> {
+        let tree = sys::clone_tree(self.scratch, name, false)?;
+        sys::set_attributes(tree.fd(), RDONLY | NOSUID | NODEV, true)?;
+        self.attach(tree.fd(), to)
+    }
+
+    /// Makes something in the directory `parent`. Another sandbox may have made the same mount
+    /// point a moment ago; whether it is the right thing shows when it is mounted on.
+    fn make(
+        &self,
+        parent: &CStr,
+        call: Call,
+        make: impl FnOnce(Fd) -> core::result::Result<(), Errno>,
+    ) -> Result<()> {
+        let dir = sys::open_beneath(self.root, parent)?;
+        match make(dir.fd()) {
+            Ok(()) | Err(EEXIST) => Ok(()),
+            Err(errno) => Err(Failed { call, errno }),
+        }
+    }
+
+    fn seal(&self, at: &CStr) -> Result<()> {
+        let mount = sys::open_beneath(self.root, at)?;
+        sys::set_attributes(mount.fd(), RDONLY, false)
+    }
+
+    fn protect(&self, at: &CStr, how: Protection) -> Result<()> {
+        let target = match sys::open_beneath(self.root, at) {
+            Ok(target) => target,
+            // Which of these files there are depends on how the kernel was configured.
+            Err(Failed { errno: ENOENT, .. }) => return Ok(()),
+            Err(other) => return Err(other),
+        };
+        let tree = match how {
+            Protection::ReadOnly => sys::clone_tree(target.fd(), c"", true)?,
+            Protection::Mask => sys::clone_tree(self.scratch, MASK_FILE, false)?,
+        };
+        sys::set_attributes(tree.fd(), RDONLY | NOSUID | NODEV | NOEXEC, true)?;
+        sys::attach(tree.fd(), target.fd())
+    }
+
+    fn pivot_root(&self) -> Result<()> {
+        sys::fchdir(self.root).named(Call::ChDir)?;
+        sys::pivot_here().named(Call::PivotRoot)?;
+        // The old root now lies on top of the new one, at the working directory; and on top of
+        // the old root the scratch tmpfs, from when it was attached there.
+        if self.scratch >= 0 {
+            sys::detach_here().named(Call::Unmount)?;
+        }
+        sys::detach_here().named(Call::Unmount)?;
+        sys::chdir(c"/").named(Call::ChDir)
+    }
+
+    fn chroot(&self) -> Result<()> {
+        sys::fchdir(self.root).named(Call::ChDir)?;
+        sys::chroot(c".").named(Call::Chroot)?;
+        sys::chdir(c"/").named(Call::ChDir)
+    }
+}
+
+/// Mask files have no permissions and lie on a read-only mount, so that not even their owner can
+/// give them any. A fifo rather than a plain file: opening it to truncate or create answers
+/// EACCES too, where a file on a read-only mount would answer EROFS.
+fn make_scratch() -> Result<Held> {
+    let fs = NewFs::open(c"tmpfs")?;
+    fs.option(c"mode", c"0700")?;
+    let scratch = fs.mount(NOSUID | NODEV)?;
+    sys::mkdir(scratch.fd(), MASK_DIR, 0).named(Call::MkDir)?;
+    sys::mknod(scratch.fd(), MASK_FILE, libc::S_IFIFO, 0).named(Call::MkNod)?;
+    Ok(scratch)
+}
+
+fn make_entry(shadow: Fd, covered: Fd, entry: &Entry) -> Result<()> {
+    match entry {
+        Entry::Keep { name, directory } => keep(shadow, covered, name, *directory),
+        Entry::Link { path, target } => sys::symlink(target, shadow, path).named(Call::SymLink),
+        Entry::Dir { path, mode } => sys::mkdir(shadow, path, *mode).named(Call::MkDir),
+        Entry::File { path } => {
+            sys::mknod(shadow, path, libc::S_IFREG, 0o644).named(Call::MkNod)
+        }
+    }
+}
+
+fn keep(shadow: Fd, covered: Fd, name: &CStr, directory: bool) -> Result<()> {
+    let tree = match sys::clone_tree(covered, name, false) {
+        Ok(tree) => tree,
+        // Removed since the plan was made: then it is not there any more.
+        Err(Failed { errno: ENOENT, .. }) => return Ok(()),
+        Err(other) => return Err(other),
+    };
+    if directory {
+        sys::mkdir(shadow, name, 0o755).named(Call::MkDir)?;
+    } else {
+        sys::mknod(shadow, name, libc::S_IFREG, 0o644).named(Call::MkNod)?;
+    }
+    sys::attach_at(tree.fd(), shadow, name)
+}

@@ -1,0 +1,147 @@
+//! A child script made ready for the child: every string with its NUL, every flag a number.
+//!
+//! The child reads these and nothing else. Each operation knows which step of the script it
+//! belongs to, so a failure names the step.
+
+use std::ffi::CString;
+use std::sync::Arc;
+
+use super::raw::Errno;
+
+/// One operation, and the step of the script that it came from.
+#[derive(Debug)]
+pub(super) struct Op {
+    pub(super) step: u32,
+    pub(super) action: Action,
+}
+
+/// What an operation does. Paths inside are relative to the new root, `.` for the root itself.
+#[derive(Debug)]
+pub(super) enum Action {
+    WriteMap { path: &'static std::ffi::CStr, text: Vec<u8> },
+    AwaitMaps,
+    TimeNamespace,
+    PrivateMounts,
+    /// Holds a tree that would be seen with the new root in it if it were cloned later.
+    CloneEarly { source: CString, slot: usize },
+    Root { source: CString, attributes: u64, scratch: bool },
+    Bind { from: From, to: CString, attributes: u64 },
+    FileSystem { kind: &'static std::ffi::CStr, options: Vec<FsOption>, to: CString, attributes: u64 },
+    Shadow { at: CString, mode: CString, entries: Vec<Entry> },
+    File { to: CString, data: Arc<[u8]>, mode: u32 },
+    Mask { to: CString, directory: bool },
+    MakeDir { parent: CString, name: CString, mode: u32 },
+    MakeFile { parent: CString, name: CString },
+    MakeSymlink { parent: CString, name: CString, target: CString },
+    Seal { at: CString },
+    Protect { at: CString, how: Protection },
+    PivotRoot,
+    Chroot,
+    ChrootTo(CString),
+    Loopback,
+    Hostname(Vec<u8>),
+    Session,
+    ClearGroups,
+    Ids { uid: u32, gid: u32 },
+    Capabilities(u64),
+    NoNewPrivs,
+}
+
+/// Where a bind comes from.
+#[derive(Debug)]
+pub(super) enum From {
+    Host(CString),
+    Root(CString),
+    Early(usize),
+}
+
+/// A parameter of a new file system (fsconfig(2), `FSCONFIG_SET_STRING`).
+#[derive(Debug)]
+pub(super) struct FsOption {
+    pub(super) key: &'static std::ffi::CStr,
+    pub(super) value: CString,
+}
+
+/// What a shadow directory holds.
+#[derive(Debug)]
+pub(super) enum Entry {
+    Keep { name: CString, directory: bool },
+    Link { path: CString, target: CString },
+    Dir { path: CString, mode: u32 },
+    File { path: CString },
+}
+
+/// How a part of procfs is protected, if it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protection {
+    ReadOnly,
+    Mask,
+}
+
+/// How many trees can be held early. There is no use for more than one or two.
+pub(super) const EARLY_SLOTS: usize = 8;
+
+/// What failed inside an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failed {
+    pub(super) call: Call,
+    pub(super) errno: Errno,
+}
+
+macro_rules! calls {
+    ($($name:ident = $text:literal,)*) => {
+        /// The part of an operation that failed; travels as a number.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u32)]
+        pub(super) enum Call { $($name,)* }
+
+        impl Call {
+            const ALL: &'static [(Self, &'static str)] = &[$((Self::$name, $text),)*];
+
+            /// The name of the part with this number.
+            pub(super) fn name(number: u32) -> &'static str {
+                Self::ALL
+                    .iter()
+                    .find(|(call, _)| *call as u32 == number)
+                    .map_or("unknown call", |(_, text)| text)
+            }
+        }
+    };
+}
+
+calls! {
+    Open = "open",
+    Write = "write",
+    Receive = "recv",
+    Unshare = "unshare",
+    Mount = "mount",
+    OpenTree = "open_tree",
+    OpenTarget = "openat2",
+    SetAttr = "mount_setattr",
+    MoveMount = "move_mount",
+    FsOpen = "fsopen",
+    FsConfig = "fsconfig",
+    FsMount = "fsmount",
+    MkDir = "mkdir",
+    MkNod = "mknod",
+    SymLink = "symlink",
+    ChMod = "chmod",
+    ChDir = "chdir",
+    PivotRoot = "pivot_root",
+    Unmount = "umount",
+    Chroot = "chroot",
+    Socket = "socket",
+    Ioctl = "ioctl",
+    SetHostName = "sethostname",
+    SetSid = "setsid",
+    SetGroups = "setgroups",
+    SetGid = "setresgid",
+    SetUid = "setresuid",
+    Prctl = "prctl",
+    CapSet = "capset",
+    BoundingSet = "prctl(PR_CAPBSET_DROP)",
+    Duplicate = "dup3",
+    CloseRange = "close_range",
+    WorkingDirectory = "chdir (working directory)",
+    Init = "execveat",
+}

@@ -1,0 +1,158 @@
+//! Waiting for several things at once, in one thread.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd};
+use std::time::Duration;
+
+/// A descriptor that somebody waits to read from; nothing if it is negative.
+pub(super) struct Interest(libc::pollfd);
+
+impl Interest {
+    pub(super) fn read(fd: RawFd) -> Self {
+        Self(libc::pollfd { fd, events: libc::POLLIN, revents: 0 })
+    }
+
+    pub(super) fn ready(&self) -> bool {
+        self.0.revents != 0
+    }
+
+    pub(super) fn hung_up(&self) -> bool {
+        self.0.revents & libc::POLLIN == 0 && self.0.revents & libc::POLLHUP != 0
+    }
+}
+
+/// Waits until the process of `pidfd` has ended, one of `interests` is ready, `timeout` has
+/// passed or a signal came. Tells whether one of `interests` is ready.
+pub(super) fn wait(
+    pidfd: RawFd,
+    interests: &mut [Interest],
+    timeout: Option<Duration>,
+) -> io::Result<bool> {
+    let mut fds = Vec::with_capacity(interests.len() + 1);
+    fds.push(libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 });
+    fds.extend(interests.iter().map(|interest| interest.0));
+    let timeout = timeout.map(|left| libc::timespec {
+        tv_sec: libc::time_t::try_from(left.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(left.subsec_nanos()),
+    });
+    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    let count = libc::nfds_t::try_from(fds.len()).unwrap_or(1);
+    // SAFETY: the array has `count` elements, and it and the timeout are live for the call.
+    let ready = unsafe { libc::ppoll(fds.as_mut_ptr(), count, timeout, std::ptr::null()) };
+    if ready < 0 {
+        return match io::Error::last_os_error() {
+            e if e.kind() == io::ErrorKind::Interrupted => Ok(false),
+            e => Err(e),
+        };
+    }
+    for (interest, fd) in interests.iter_mut().zip(fds.iter().skip(1)) {
+        interest.0 = *fd;
+    }
+    Ok(interests.iter().any(Interest::ready))
+}
+
+/// A stream that is read to its end while other things are waited for.
+pub(super) struct Gather {
+    file: Option<File>,
+    data: Vec<u8>,
+}
+
+impl Gather {
+    pub(super) fn new(file: Option<File>) -> Self {
+        Self { file, data: Vec::new() }
+    }
+
+    /// From here on, reading takes what is there and does not wait.
+    pub(super) fn start(&mut self) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        // SAFETY: fcntl with numbers alone, on a descriptor that is open.
+        let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+        // SAFETY: as above.
+        let set = unsafe {
+            libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK)
+        };
+        if flags < 0 || set < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    pub(super) fn interest(&self) -> Interest {
+        Interest::read(self.file.as_ref().map_or(-1, AsRawFd::as_raw_fd))
+    }
+
+    /// Takes what is there.
+    pub(super) fn read(&mut self) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        match file.read_to_end(&mut self.data) {
+            Ok(_) => self.file = None,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(e) => return Err(e),
+        }
+        Ok(())
+    }
+
+    pub(super) fn into_data(self) -> Vec<u8> {
+        self.data
+    }
+}
+
+fn mask(signals: &[i32]) -> libc::sigset_t {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set before anything else uses it; a number that is no
+    // signal is refused by sigaddset and leaves the set as it was.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), *signal);
+        }
+        set.assume_init()
+    }
+}
+
+/// Blocks `signals` in the calling thread and those it starts from now on, so that
+/// [`Child::wait_forwarding`](crate::Child::wait_forwarding) can pass them on. What is sent in
+/// between is not lost. A command that is started has none blocked.
+///
+/// # Errors
+/// What the operating system says.
+pub fn block_signals(signals: &[i32]) -> io::Result<()> {
+    let mask = mask(signals);
+    // SAFETY: the mask is initialised, and the old one is not asked for.
+    match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const mask, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// Blocked signals as something that can be read (signalfd(2)).
+pub(super) struct SignalFd(OwnedFd);
+
+impl SignalFd {
+    pub(super) fn new(signals: &[i32]) -> io::Result<Self> {
+        let mask = mask(signals);
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        // SAFETY: the mask is initialised and live for the call.
+        let fd = unsafe { libc::signalfd(-1, &raw const mask, flags) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    pub(super) fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// The next signal that has come, if any has.
+    pub(super) fn next(&self) -> Option<i32> {
+        let mut info = std::mem::MaybeUninit::<libc::signalfd_siginfo>::uninit();
+        let size = size_of::<libc::signalfd_siginfo>();
+        // SAFETY: the structure is live for the call and has the size given.
+        let got = unsafe { libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), size) };
+        if usize::try_from(got) != Ok(size) {
+            return None;
+        }
+        // SAFETY: the kernel has written the whole structure.
+        i32::try_from(unsafe { info.assume_init() }.ssi_signo).ok()
+    }
+}

@@ -1,0 +1,416 @@
+//! A sandbox that runs: waiting for it, signals to it, its end.
+
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sandboxlib_core::{End, FailedStep, Outcome, SpawnError, Started};
+
+use super::poll::{self, Interest};
+use super::raw;
+use super::start::Ends;
+use super::wire::{Message, kind};
+
+/// The parent's end of the control socket. Closing it ends the sandbox.
+#[derive(Debug)]
+pub(super) struct Control(OwnedFd);
+
+impl Control {
+    /// The parent's end, and the child's.
+    pub(super) fn pair() -> Result<(Self, OwnedFd), SpawnError> {
+        let mut fds = [-1; 2];
+        let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
+        // SAFETY: the array is live for the call and holds two numbers.
+        if unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) } != 0 {
+            let error = io::Error::last_os_error();
+            return Err(SpawnError::new(FailedStep::Resources("a control socket"), error));
+        }
+        // SAFETY: the kernel has just made these descriptors, and nobody else knows them.
+        let [ours, theirs] = fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        Ok((Self(ours), theirs))
+    }
+
+    pub(super) fn say(&self, message: &Message) -> io::Result<()> {
+        raw::send(self.0.as_raw_fd(), message.bytes())
+            .map(drop)
+            .map_err(io::Error::from_raw_os_error)
+    }
+
+    /// The next message, without waiting for one.
+    fn hear(&self) -> Option<Message> {
+        let mut message = Message::new(0);
+        let bytes = message.bytes_mut();
+        let flags = libc::MSG_DONTWAIT;
+        // SAFETY: the pointer and length are those of a live slice.
+        let got = unsafe {
+            libc::recv(self.0.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), flags)
+        };
+        (usize::try_from(got) == Ok(Message::SIZE)).then_some(message)
+    }
+}
+
+/// A way to send signals to a running sandbox from elsewhere, such as another thread.
+#[derive(Debug, Clone)]
+pub struct Signaller {
+    control: Arc<Control>,
+    pidfd: Arc<OwnedFd>,
+}
+
+impl Signaller {
+    /// Sends `signal` to the command, as kill(2) does.
+    ///
+    /// # Errors
+    /// What the operating system says; `BrokenPipe` if the sandbox has ended.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        let mut message = Message::new(kind::SIGNAL);
+        message.a = u32::try_from(signal)
+            .ok()
+            .filter(|n| (1..=64).contains(n))
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        self.control.say(&message)
+    }
+
+    /// Kills everything in the sandbox. That it has ended already is no error.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn kill(&self) -> io::Result<()> {
+        send_signal(&self.pidfd, libc::SIGKILL)
+    }
+}
+
+/// pidfd_send_signal(2): no other process can be hit, whatever became of this one.
+fn send_signal(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
+    let none: *const libc::siginfo_t = std::ptr::null();
+    // SAFETY: the descriptor is open; a null siginfo means that of kill(2).
+    let sent = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0)
+    };
+    if sent == 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        e if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        e => Err(e),
+    }
+}
+
+/// A command that runs in a sandbox.
+///
+/// Unlike `std::process::Child`, dropping it ends the sandbox: everything in it is killed, and
+/// waited for.
+#[derive(Debug)]
+pub struct Child {
+    /// The writing end of standard input, if it is a pipe.
+    pub stdin: Option<File>,
+    /// The reading end of standard output, if it is a pipe.
+    pub stdout: Option<File>,
+    /// The reading end of standard error, if it is a pipe.
+    pub stderr: Option<File>,
+    pid: u32,
+    handles: Signaller,
+    began: Instant,
+    deadline: Option<Instant>,
+    /// Whether the init program is process 1 of a namespace, so that its end is everybody's.
+    contained: bool,
+    killed: Option<End>,
+    /// The wait status of the command, as the init program told it.
+    status: Option<i32>,
+    outcome: Option<Outcome>,
+}
+
+impl Child {
+    pub(super) fn new(
+        pid: u32,
+        pidfd: OwnedFd,
+        control: Control,
+        began: Instant,
+        contained: bool,
+        ends: Ends,
+    ) -> Self {
+        Self {
+            stdin: ends.stdin,
+            stdout: ends.stdout,
+            stderr: ends.stderr,
+            pid,
+            handles: Signaller { control: Arc::new(control), pidfd: Arc::new(pidfd) },
+            began,
+            deadline: None,
+            contained,
+            killed: None,
+            status: None,
+            outcome: None,
+        }
+    }
+
+    /// The process id, on the host, of the sandbox's first process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.pid
+    }
+
+    /// A way to send signals that outlives this borrow.
+    #[must_use]
+    pub fn signaller(&self) -> Signaller {
+        self.handles.clone()
+    }
+
+    /// Whether every process of the sandbox is certain to be dead when it has been waited for.
+    #[must_use]
+    pub fn is_contained(&self) -> bool {
+        self.contained
+    }
+
+    /// Has everything killed once `timeout` has passed since the start. Waiting enforces it.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.deadline = self.began.checked_add(timeout);
+    }
+
+    /// Sends `signal` to the command.
+    ///
+    /// # Errors
+    /// What the operating system says; `BrokenPipe` if the sandbox has ended.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        self.handles.signal(signal)
+    }
+
+    /// Kills everything in the sandbox.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.killed.get_or_insert(End::Killed);
+        self.handles.kill()
+    }
+
+    /// The outcome, if everything has ended.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn try_wait(&mut self) -> io::Result<Option<Outcome>> {
+        if self.outcome.is_none() {
+            self.expire()?;
+            self.reap(libc::WNOHANG)?;
+        }
+        Ok(self.outcome.clone())
+    }
+
+    /// Waits until everything has ended, or is killed because the time is up. Standard input is
+    /// closed first, if it is a pipe.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn wait(&mut self) -> io::Result<Outcome> {
+        drop(self.stdin.take());
+        self.wait_with(|_| Ok(()), &mut [])
+    }
+
+    /// Waits as [`wait`](Self::wait) does, and sends the command each of `signals` that this
+    /// process gets meanwhile. The caller must have blocked them before it started the command,
+    /// see [`block_signals`](crate::block_signals).
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn wait_forwarding(&mut self, signals: &[i32]) -> io::Result<Outcome> {
+        drop(self.stdin.take());
+        let incoming = poll::SignalFd::new(signals)?;
+        let signaller = self.signaller();
+        let mut interests = [Interest::read(incoming.as_raw_fd())];
+        self.wait_with(
+            |_| {
+                while let Some(signal) = incoming.next() {
+                    // The command may have ended in the meantime.
+                    let _ = signaller.signal(signal);
+                }
+                Ok(())
+            },
+            &mut interests,
+        )
+    }
+
+    /// Waits, and gathers what comes through the pipes of standard output and error, whichever
+    /// there are. Both are read as they fill, so neither can block the command for ever.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn wait_with_output(&mut self) -> io::Result<(Outcome, Vec<u8>, Vec<u8>)> {
+        drop(self.stdin.take());
+        let mut gathered = [self.stdout.take(), self.stderr.take()].map(poll::Gather::new);
+        for one in &mut gathered {
+            one.start()?;
+        }
+        let mut interests = gathered.each_ref().map(poll::Gather::interest);
+        let outcome = self.wait_with(
+            |interests| {
+                for (one, interest) in gathered.iter_mut().zip(interests.iter_mut()) {
+                    if interest.ready() {
+                        one.read()?;
+                        *interest = one.interest();
+                    }
+                }
+                Ok(())
+            },
+            &mut interests,
+        )?;
+        for one in &mut gathered {
+            // What was written before the end is still in the pipe; a process that got away and
+            // holds it open is not waited for.
+            one.read()?;
+        }
+        let [out, err] = gathered.map(poll::Gather::into_data);
+        Ok((outcome, out, err))
+    }
+
+    /// Waits for the end, and calls `ready` whenever one of `interests` is.
+    fn wait_with(
+        &mut self,
+        mut ready: impl FnMut(&mut [Interest]) -> io::Result<()>,
+        interests: &mut [Interest],
+    ) -> io::Result<Outcome> {
+        loop {
+            if let Some(outcome) = self.try_wait()? {
+                return Ok(outcome);
+            }
+            let left = match (self.killed, self.deadline) {
+                (None, Some(deadline)) => Some(deadline.saturating_duration_since(Instant::now())),
+                _ => None,
+            };
+            if poll::wait(self.handles.pidfd.as_raw_fd(), interests, left)? {
+                ready(interests)?;
+            }
+        }
+    }
+
+    /// Kills everything if the time is up.
+    fn expire(&mut self) -> io::Result<()> {
+        let over = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if over && self.killed.is_none() {
+            self.killed = Some(End::TimedOut);
+            self.handles.kill()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn control(&self) -> &Control {
+        &self.handles.control
+    }
+
+    /// The first message of the child; `None` if it ended without one.
+    pub(super) fn first_word(&mut self) -> io::Result<Option<Message>> {
+        loop {
+            if let Some(message) = self.control().hear() {
+                return Ok(Some(message));
+            }
+            let mut interests = [Interest::read(self.control().0.as_raw_fd())];
+            let pidfd = self.handles.pidfd.as_raw_fd();
+            if !poll::wait(pidfd, &mut interests, None)? {
+                // The child has ended; its last word may have come just before.
+                return Ok(self.control().hear());
+            }
+            if interests[0].hung_up() {
+                return Ok(self.control().hear());
+            }
+        }
+    }
+
+    /// Takes in what the init program has told, and the end of it if it has ended.
+    fn reap(&mut self, flags: i32) -> io::Result<()> {
+        let Some((info, usage)) = wait_id(&self.handles.pidfd, flags)? else { return Ok(()) };
+        while let Some(message) = self.control().hear() {
+            if message.kind == kind::ENDED {
+                self.status = Some(i32::from_ne_bytes(message.a.to_ne_bytes()));
+            }
+        }
+        let end = match (self.status, self.killed) {
+            (Some(status), _) => decode(status),
+            (None, Some(end)) => end,
+            // Somebody else killed the init program.
+            (None, None) => End::Signalled(info.unwrap_or(libc::SIGKILL)),
+        };
+        let mut outcome = Outcome::new(end, Started::Yes, self.pid);
+        outcome.wall = self.began.elapsed();
+        if let Some(usage) = usage {
+            outcome.user = duration(usage.ru_utime);
+            outcome.system = duration(usage.ru_stime);
+            // Linux counts in KiB (getrusage(2)).
+            outcome.peak_memory = u64::try_from(usage.ru_maxrss).ok().map(|kib| kib * 1024);
+        }
+        self.outcome = Some(outcome);
+        Ok(())
+    }
+
+    /// Kills the sandbox and waits for its end, whatever state it is in.
+    pub(super) fn bury(&mut self) {
+        if self.outcome.is_some() {
+            return;
+        }
+        // Both fail only for a process that is gone.
+        let _ = self.handles.kill();
+        let _ = self.reap(0);
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.bury();
+    }
+}
+
+fn decode(status: i32) -> End {
+    if libc::WIFSIGNALED(status) {
+        End::Signalled(libc::WTERMSIG(status))
+    } else {
+        End::Exited(libc::WEXITSTATUS(status))
+    }
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let micros = u32::try_from(time.tv_usec).unwrap_or(0);
+    Duration::new(seconds, micros.saturating_mul(1000))
+}
+
+/// The signal that ended the process, if one did, and what it used.
+type Ended = (Option<i32>, Option<libc::rusage>);
+
+/// waitid(2) by pidfd, with the use of resources, which libc's wrapper leaves out. `None` if the
+/// process still runs.
+fn wait_id(pidfd: &OwnedFd, flags: i32) -> io::Result<Option<Ended>> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    loop {
+        // SAFETY: both structures are live for the call.
+        let waited = unsafe {
+            libc::syscall(
+                libc::SYS_waitid,
+                libc::P_PIDFD,
+                pidfd.as_raw_fd(),
+                info.as_mut_ptr(),
+                libc::WEXITED | libc::__WALL | flags,
+                usage.as_mut_ptr(),
+            )
+        };
+        if waited == 0 {
+            break;
+        }
+        match io::Error::last_os_error() {
+            e if e.kind() == io::ErrorKind::Interrupted => {}
+            // The caller ignores SIGCHLD, or somebody else has waited for it: it has ended.
+            e if e.raw_os_error() == Some(libc::ECHILD) => return Ok(Some((None, None))),
+            e => return Err(e),
+        }
+    }
+    // SAFETY: all zero is a valid value of both structures, and the kernel has filled in what it
+    // had to say.
+    let (info, usage) = unsafe { (info.assume_init(), usage.assume_init()) };
+    // SAFETY: after waitid the fields of SIGCHLD are the ones that are set, or all are zero.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    if pid == 0 {
+        return Ok(None);
+    }
+    let signal = (info.si_code != libc::CLD_EXITED).then_some(status);
+    Ok(Some((signal, Some(usage))))
+}

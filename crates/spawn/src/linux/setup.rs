@@ -1,0 +1,200 @@
+//! What the child does between its birth and the init program.
+//!
+//! Architecture invariant: nothing here allocates, locks, logs, formats or touches thread-local
+//! storage, because the child shares all memory with a caller whose threads go on running. It
+//! reads what [`super::lower`] prepared, makes system calls, and ends in exec or exit.
+
+use core::ffi::CStr;
+
+use super::mounting::Tree;
+use super::ops::{Action, Call, Failed, Op};
+use super::raw::{self, Errno, Fd, arg, nr};
+use super::sys::{self, Named, Result};
+use super::wire::{Message, kind};
+
+/// What the child is given. It lives in the frame of the thread that started it, which waits
+/// until the child has executed the init program or ended.
+pub(super) struct Birth<'a> {
+    pub(super) ops: &'a [Op],
+    /// The child's end of the control socket.
+    pub(super) control: Fd,
+    /// The init program.
+    pub(super) init: Fd,
+    /// The arguments and the environment of the init program.
+    pub(super) argv: *const *const u8,
+    pub(super) envp: *const *const u8,
+    pub(super) cwd: &'a CStr,
+    /// Which descriptors go where, sources all above the targets.
+    pub(super) streams: &'a [(Fd, Fd)],
+    /// The steps that come after the script, by their numbers.
+    pub(super) tail: Tail,
+}
+
+/// The step numbers with which the child reports what belongs to the single run.
+#[derive(Clone, Copy)]
+pub(super) struct Tail {
+    pub(super) streams: u32,
+    pub(super) cwd: u32,
+    pub(super) init: u32,
+}
+
+impl Tail {
+    /// Behind the last step of a script with `steps` steps.
+    pub(super) fn after(steps: u32) -> Self {
+        Self { streams: steps, cwd: steps + 1, init: steps + 2 }
+    }
+}
+
+/// The child.
+pub(super) extern "C" fn run(birth: *mut u8) -> ! {
+    // SAFETY: `start` passes a Birth that it keeps, unchanged, until this process has executed a
+    // program or ended.
+    let birth = unsafe { &*birth.cast::<Birth<'_>>() };
+    let (step, failed) = match carry_out(birth) {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    };
+    let mut message = Message::new(kind::STEP_FAILED);
+    message.a = step;
+    message.b = failed.call as u32;
+    message.errno = failed.errno;
+    let _ = raw::send(birth.control, message.bytes());
+    raw::exit(125)
+}
+
+enum Never {}
+
+type Stopped = (u32, Failed);
+
+fn carry_out(birth: &Birth<'_>) -> core::result::Result<Never, Stopped> {
+    // Modes of what is made during set-up are meant as they are.
+    let umask = swap_umask(0);
+    let mut tree = Tree::new();
+    for op in birth.ops {
+        act(birth, &mut tree, &op.action).map_err(|failed| (op.step, failed))?;
+    }
+    swap_umask(umask);
+    hand_over(birth).map_err(|failed| (birth.tail.streams, failed))?;
+    sys::chdir(birth.cwd)
+        .named(Call::WorkingDirectory)
+        .map_err(|failed| (birth.tail.cwd, failed))?;
+    Err((birth.tail.init, Failed { call: Call::Init, errno: exec_init(birth) }))
+}
+
+fn swap_umask(mask: usize) -> usize {
+    // SAFETY: umask(2) takes a number and never fails.
+    unsafe { raw::call(nr::UMASK, [mask, 0, 0, 0, 0, 0]) }.unwrap_or(0o022)
+}
+
+fn act(birth: &Birth<'_>, tree: &mut Tree, action: &Action) -> Result<()> {
+    if let Some(result) = tree.carry_out(action) {
+        return result;
+    }
+    match action {
+        Action::WriteMap { path, text } => {
+            let file = sys::open(path, libc::O_WRONLY).named(Call::Open)?;
+            sys::write(file.fd(), text).named(Call::Write)
+        }
+        Action::AwaitMaps => await_word(birth.control),
+        Action::TimeNamespace => {
+            number(nr::UNSHARE, [CLONE_NEWTIME, 0, 0]).named(Call::Unshare)
+        }
+        Action::PrivateMounts => sys::make_all_private().named(Call::Mount),
+        Action::ChrootTo(path) => {
+            sys::chroot(path).named(Call::Chroot)?;
+            sys::chdir(c"/").named(Call::ChDir)
+        }
+        Action::Loopback => sys::loopback_up(),
+        Action::Hostname(name) => sys::set_host_name(name).named(Call::SetHostName),
+        Action::Session => number(nr::SETSID, [0; 3]).named(Call::SetSid),
+        Action::ClearGroups => number(nr::SETGROUPS, [0; 3]).named(Call::SetGroups),
+        Action::Ids { uid, gid } => become_ids(*uid as usize, *gid as usize),
+        Action::Capabilities(keep) => keep_capabilities(*keep),
+        Action::NoNewPrivs => {
+            sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).named(Call::Prctl)
+        }
+        // The others are mount operations, dealt with above.
+        _ => Ok(()),
+    }
+}
+
+const CLONE_NEWTIME: usize = 0x80;
+
+fn number(nr: usize, args: [usize; 3]) -> core::result::Result<(), Errno> {
+    sys::numbers(nr, args)
+}
+
+/// Waits until the parent has written the id maps.
+fn await_word(control: Fd) -> Result<()> {
+    let mut message = Message::new(0);
+    match raw::recv(control, message.bytes_mut()).named(Call::Receive)? {
+        Message::SIZE if message.kind == kind::GO => Ok(()),
+        // The parent gave up, and has its own error to tell.
+        _ => raw::exit(125),
+    }
+}
+
+/// The capabilities survive the change of ids, so that the step after this one can choose.
+fn become_ids(uid: usize, gid: usize) -> Result<()> {
+    sys::prctl(libc::PR_SET_KEEPCAPS, 1, 0).named(Call::Prctl)?;
+    number(nr::SETRESGID, [gid; 3]).named(Call::SetGid)?;
+    number(nr::SETRESUID, [uid; 3]).named(Call::SetUid)
+}
+
+/// Gives up all capabilities but `keep`: the bounding set first, while there is the right to.
+/// What is kept is made ambient, or a command that is not uid 0 would lose it at exec.
+fn keep_capabilities(keep: u64) -> Result<()> {
+    for capability in 0..64usize {
+        if keep >> capability & 1 != 0 {
+            continue;
+        }
+        match sys::prctl(libc::PR_CAPBSET_DROP, capability, 0) {
+            Ok(()) => {}
+            // Beyond the last capability that this kernel knows.
+            Err(sys::EINVAL) => break,
+            Err(errno) => return Err(Failed { call: Call::BoundingSet, errno }),
+        }
+    }
+    #[allow(clippy::cast_sign_loss, reason = "the constant is a small positive number")]
+    const CLEAR_ALL: usize = libc::PR_CAP_AMBIENT_CLEAR_ALL as usize;
+    sys::prctl(libc::PR_CAP_AMBIENT, CLEAR_ALL, 0).named(Call::Prctl)?;
+    sys::set_capabilities(keep).named(Call::CapSet)?;
+    #[allow(clippy::cast_sign_loss, reason = "the constant is a small positive number")]
+    const RAISE: usize = libc::PR_CAP_AMBIENT_RAISE as usize;
+    for capability in 0..64usize {
+        if keep >> capability & 1 != 0 {
+            sys::prctl(libc::PR_CAP_AMBIENT, RAISE, capability).named(Call::Prctl)?;
+        }
+    }
+    Ok(())
+}
+
+/// Leaves open what was named, and the control socket for the init program; everything else is
+/// closed by exec.
+fn hand_over(birth: &Birth<'_>) -> Result<()> {
+    const CLOSE_RANGE_CLOEXEC: usize = 4;
+    let all = usize::try_from(u32::MAX).unwrap_or(usize::MAX);
+    number(nr::CLOSE_RANGE, [3, all, CLOSE_RANGE_CLOEXEC]).named(Call::CloseRange)?;
+    for (from, to) in birth.streams {
+        number(nr::DUP3, [arg(*from), arg(*to), 0]).named(Call::Duplicate)?;
+    }
+    // The init program makes it close-on-exec again before it starts the command.
+    number(nr::FCNTL, [arg(birth.control), libc::F_SETFD as usize, 0]).named(Call::Duplicate)
+}
+
+fn exec_init(birth: &Birth<'_>) -> Errno {
+    let args = [
+        arg(birth.init),
+        c"".as_ptr() as usize,
+        birth.argv as usize,
+        birth.envp as usize,
+        libc::AT_EMPTY_PATH as usize,
+        0,
+    ];
+    // SAFETY: argv and envp are null-terminated arrays of NUL-terminated strings, which the
+    // parent keeps until this process has executed the program.
+    match unsafe { raw::call(nr::EXECVEAT, args) } {
+        Ok(_) => 0,
+        Err(errno) => errno,
+    }
+}

@@ -1,0 +1,428 @@
+//! The parent's side of a start: everything the child needs is made here, before it is born.
+
+use std::ffi::{CString, OsStr};
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::ptr;
+use std::time::Instant;
+
+use sandboxlib_core::{ExecProblem, FailedStep, IdRange, MapWriter, NamespaceSet, SpawnError};
+
+use super::lower::{Lowered, map_text, text};
+use super::ops::Call;
+use super::process::{Child, Control};
+use super::setup::{self, Birth, Tail};
+use super::wire::{Message, kind, problem};
+use super::{init, raw};
+use crate::run::{Run, Stdio};
+
+/// The child's stack until it executes the init program: its frames are small, its loops flat.
+const STACK_SIZE: usize = 64 * 1024;
+
+pub(super) fn start(
+    lowered: &Lowered,
+    steps: &[sandboxlib_core::Step],
+    run: &Run,
+) -> Result<Child, SpawnError> {
+    let strings = Strings::new(run)?;
+    let init = init::program()?;
+    let top = run.fds.iter().map(|(_, to)| *to).max().unwrap_or(2).max(2);
+    let (streams, ours) = Streams::open(run, top)?;
+    let (control, theirs) = Control::pair()?;
+    let theirs = above(theirs, top)?;
+    let control_number = text(theirs.as_raw_fd().to_string())?;
+    let candidates_number = text(strings.candidates.len().to_string())?;
+    let argv = strings.init_argv(&control_number, &candidates_number);
+    let envp = null_terminated(&strings.env);
+    let birth = Birth {
+        ops: &lowered.ops,
+        control: theirs.as_raw_fd(),
+        init: init.as_raw_fd(),
+        argv: argv.as_ptr(),
+        envp: envp.as_ptr(),
+        cwd: &strings.cwd,
+        streams: &streams.moves,
+        tail: Tail::after(u32::try_from(steps.len()).unwrap_or(u32::MAX - 3)),
+    };
+    let began = Instant::now();
+    let stack = Stack::new()?;
+    let (pid, pidfd) = clone(lowered.namespaces, &stack, &birth)?;
+    let mut child = Child::new(pid, pidfd, control, began, lowered.namespaces.pid, ours);
+    drop(theirs);
+    let told = write_maps(lowered, &mut child)
+        .and_then(|()| hear(&mut child, birth.tail, steps, run));
+    // Until here the child may use what this frame holds.
+    if let Err(error) = told {
+        // The stack and the strings must outlive the child's use of them.
+        child.bury();
+        return Err(error);
+    }
+    Ok(child)
+}
+
+/// The strings of one run, and the order in which the init program wants them.
+struct Strings {
+    candidates: Vec<CString>,
+    argv: Vec<CString>,
+    env: Vec<CString>,
+    cwd: CString,
+}
+
+impl Strings {
+    fn new(run: &Run) -> Result<Self, SpawnError> {
+        let mut argv = vec![text(&run.program)?];
+        for arg in &run.args {
+            argv.push(text(arg)?);
+        }
+        let mut env = Vec::with_capacity(run.env.len());
+        for (name, value) in &run.env {
+            let bytes = [name.as_bytes(), b"=", value.as_bytes()].concat();
+            env.push(text(OsStr::from_bytes(&bytes))?);
+        }
+        Ok(Self { candidates: candidates(run)?, argv, env, cwd: text(run.cwd.as_path())? })
+    }
+
+    fn init_argv(&self, control: &CString, count: &CString) -> Vec<*const u8> {
+        let head = [c"sandbox-init", control, count];
+        head.iter()
+            .map(|s| s.as_ptr().cast())
+            .chain(self.candidates.iter().chain(&self.argv).map(|s| s.as_ptr().cast()))
+            .chain([ptr::null()])
+            .collect()
+    }
+}
+
+/// The paths at which the command may be, in the order in which they are tried.
+fn candidates(run: &Run) -> Result<Vec<CString>, SpawnError> {
+    if run.program.as_bytes().contains(&b'/') {
+        return Ok(vec![text(&run.program)?]);
+    }
+    let path = run.env.iter().rev().find(|(name, _)| name == "PATH");
+    let path = path.map_or(OsStr::new(Run::DEFAULT_PATH), |(_, value)| value);
+    path.as_bytes()
+        .split(|b| *b == b':')
+        // An empty entry means the working directory; nobody means that in a sandbox.
+        .filter(|dir| !dir.is_empty() && !run.program.is_empty())
+        .map(|dir| text(Path::new(OsStr::from_bytes(dir)).join(&run.program)))
+        .collect()
+}
+
+fn null_terminated(strings: &[CString]) -> Vec<*const u8> {
+    strings.iter().map(|s| s.as_ptr().cast()).chain([ptr::null()]).collect()
+}
+
+/// The parent's ends of the pipes to the child.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    pub(super) stdin: Option<fs::File>,
+    pub(super) stdout: Option<fs::File>,
+    pub(super) stderr: Option<fs::File>,
+}
+
+/// What the child's descriptors are made from. All sources are above all targets, so no move
+/// overwrites the source of another.
+struct Streams {
+    moves: Vec<(RawFd, RawFd)>,
+    /// Keeps the sources open.
+    _held: Vec<OwnedFd>,
+}
+
+impl Streams {
+    fn open(run: &Run, top: RawFd) -> Result<(Self, Ends), SpawnError> {
+        let mut ends = Ends::default();
+        let mut held = Vec::new();
+        let mut moves = Vec::new();
+        let mut add = |fd: OwnedFd, to: RawFd| -> Result<(), SpawnError> {
+            let fd = above(fd, top)?;
+            moves.push((fd.as_raw_fd(), to));
+            held.push(fd);
+            Ok(())
+        };
+        let mut merged = false;
+        for (number, stdio) in [(0, &run.stdin), (1, &run.stdout), (2, &run.stderr)] {
+            match stdio {
+                Stdio::Inherit if stays_open(number) => {}
+                Stdio::Inherit => add(duplicate(number, top)?, number)?,
+                Stdio::Null => {
+                    let mode = fs::OpenOptions::new().read(true).write(true).to_owned();
+                    let null = mode.open("/dev/null").map_err(resources("/dev/null"))?;
+                    add(null.into(), number)?;
+                }
+                Stdio::Piped => {
+                    let (read, write) = io::pipe().map_err(resources("a pipe"))?;
+                    if number == 0 {
+                        add(read.into(), 0)?;
+                        ends.stdin = Some(fs::File::from(OwnedFd::from(write)));
+                    } else {
+                        add(write.into(), number)?;
+                        let end = fs::File::from(OwnedFd::from(read));
+                        *if number == 1 { &mut ends.stdout } else { &mut ends.stderr } = Some(end);
+                    }
+                }
+                Stdio::Fd(fd) => add(duplicate(fd.as_raw_fd(), top)?, number)?,
+                Stdio::Stdout => merged = true,
+            }
+        }
+        for (fd, number) in &run.fds {
+            if *number < 3 {
+                let what = format!("a file as descriptor {number}");
+                let why = "0 to 2 are the standard streams";
+                return Err(SpawnError::new(
+                    FailedStep::Lower { what },
+                    io::Error::new(io::ErrorKind::InvalidInput, why),
+                ));
+            }
+            add(duplicate(fd.as_raw_fd(), top)?, *number)?;
+        }
+        if merged {
+            // By now 1 is where standard output leads.
+            moves.push((1, 2));
+        }
+        Ok((Self { moves, _held: held }, ends))
+    }
+}
+
+fn resources(what: &'static str) -> impl Fn(io::Error) -> SpawnError {
+    move |source| SpawnError::new(FailedStep::Resources(what), source)
+}
+
+/// Whether the descriptor is open and stays so at exec, so that nothing has to be done to inherit
+/// it.
+fn stays_open(fd: RawFd) -> bool {
+    // SAFETY: fcntl with numbers alone.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    flags >= 0 && flags & libc::FD_CLOEXEC == 0
+}
+
+/// `fd`, moved to a number above `top` if it is not there already.
+fn above(fd: OwnedFd, top: RawFd) -> Result<OwnedFd, SpawnError> {
+    if fd.as_raw_fd() > top { Ok(fd) } else { duplicate(fd.as_raw_fd(), top) }
+}
+
+/// A duplicate of the descriptor `fd` with a number above `top`. A standard stream that the
+/// caller has closed leads to /dev/null, so that nothing else gets its number.
+fn duplicate(fd: RawFd, top: RawFd) -> Result<OwnedFd, SpawnError> {
+    // SAFETY: fcntl with numbers alone.
+    let new = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, top + 1) };
+    if new >= 0 {
+        // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
+        return Ok(unsafe { OwnedFd::from_raw_fd(new) });
+    }
+    let error = io::Error::last_os_error();
+    if fd > 2 || error.raw_os_error() != Some(libc::EBADF) {
+        return Err(resources("a duplicate of a file descriptor")(error));
+    }
+    let null = fs::OpenOptions::new().read(true).write(true).to_owned().open("/dev/null");
+    above(null.map_err(resources("/dev/null"))?.into(), top)
+}
+
+/// Memory for the child's stack, with a page below it that faults.
+struct Stack(*mut libc::c_void);
+
+impl Stack {
+    fn new() -> Result<Self, SpawnError> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice.
+        let base = unsafe { libc::mmap(ptr::null_mut(), STACK_SIZE, protection, flags, -1, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(resources("a stack")(io::Error::last_os_error()));
+        }
+        let stack = Self(base);
+        // SAFETY: the first page of the mapping that was just made and nobody uses yet.
+        if unsafe { libc::mprotect(base, 4096, libc::PROT_NONE) } != 0 {
+            return Err(resources("a stack")(io::Error::last_os_error()));
+        }
+        Ok(stack)
+    }
+
+    /// One past its end; mappings and their size are multiples of 16.
+    fn top(&self) -> *mut u8 {
+        // SAFETY: one past the end of the mapping is still a pointer into it, for this purpose.
+        unsafe { self.0.cast::<u8>().add(STACK_SIZE) }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `new`, which nothing refers to any more: `start` returns
+        // only after the child has executed a program or was buried.
+        unsafe { libc::munmap(self.0, STACK_SIZE) };
+    }
+}
+
+/// All signals are blocked around clone: the child starts with this thread's mask, and must not
+/// run the caller's handlers in the caller's memory.
+struct Blocked(libc::sigset_t);
+
+impl Blocked {
+    fn all() -> Self {
+        let mut old = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigfillset initialises `all`, pthread_sigmask reads it and initialises `old`;
+        // neither can fail with these arguments.
+        unsafe {
+            libc::sigfillset(all.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), old.as_mut_ptr());
+            Self(old.assume_init())
+        }
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // SAFETY: the mask is the one that pthread_sigmask returned.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
+    }
+}
+
+fn clone_flags(set: NamespaceSet) -> i32 {
+    let flag = |there: bool, flag: i32| if there { flag } else { 0 };
+    flag(set.user, libc::CLONE_NEWUSER)
+        | flag(set.mount, libc::CLONE_NEWNS)
+        | flag(set.pid, libc::CLONE_NEWPID)
+        | flag(set.ipc, libc::CLONE_NEWIPC)
+        | flag(set.uts, libc::CLONE_NEWUTS)
+        | flag(set.net, libc::CLONE_NEWNET)
+        | flag(set.cgroup, libc::CLONE_NEWCGROUP)
+}
+
+fn clone(
+    namespaces: NamespaceSet,
+    stack: &Stack,
+    birth: &Birth<'_>,
+) -> Result<(u32, OwnedFd), SpawnError> {
+    let flags = clone_flags(namespaces) | libc::CLONE_VM | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let mut pidfd: RawFd = -1;
+    let blocked = Blocked::all();
+    // SAFETY: the stack is fresh memory of this start's own, and `birth` with all that it refers
+    // to lives in the caller's frame; `start` keeps both until the child has executed the init
+    // program, which it tells, or is dead, which `bury` waits for. setup::run does not return.
+    let cloned = unsafe {
+        raw::clone(
+            raw::arg(flags),
+            stack.top(),
+            &raw mut pidfd,
+            setup::run,
+            ptr::from_ref(birth).cast_mut().cast(),
+        )
+    };
+    drop(blocked);
+    match cloned {
+        // SAFETY: with CLONE_PIDFD the kernel has put a new descriptor there.
+        Ok(pid) => Ok((u32::try_from(pid).unwrap_or(0), unsafe { OwnedFd::from_raw_fd(pidfd) })),
+        Err(errno) => Err(SpawnError::new(
+            FailedStep::Clone(namespaces),
+            io::Error::from_raw_os_error(errno),
+        )),
+    }
+}
+
+/// Writes the id maps if that is the parent's part, and tells the child to go on.
+fn write_maps(lowered: &Lowered, child: &mut Child) -> Result<(), SpawnError> {
+    let Some((uids, gids, writer)) = &lowered.parent_maps else { return Ok(()) };
+    let pid = child.id();
+    let written = match writer {
+        MapWriter::Helpers { newuidmap, newgidmap } => {
+            map_by_helper(newuidmap, pid, uids).and_then(|()| map_by_helper(newgidmap, pid, gids))
+        }
+        MapWriter::Parent | MapWriter::Child => {
+            fs::write(format!("/proc/{pid}/uid_map"), map_text(uids))
+                .and_then(|()| fs::write(format!("/proc/{pid}/gid_map"), map_text(gids)))
+        }
+    };
+    written.map_err(|source| {
+        let index = lowered.ops.first().map_or(0, |op| op.step as usize);
+        let step = sandboxlib_core::Step::IdMap {
+            uids: uids.clone(),
+            gids: gids.clone(),
+            writer: writer.clone(),
+        };
+        let step = Box::new(step);
+        SpawnError::new(FailedStep::Script { index, step, detail: "write" }, source)
+    })?;
+    child.control().say(&Message::new(kind::GO)).map_err(resources("a word to the child"))
+}
+
+fn map_by_helper(program: &Path, pid: u32, ranges: &[IdRange]) -> io::Result<()> {
+    let mut command = std::process::Command::new(program);
+    command.arg(pid.to_string());
+    for r in ranges {
+        command.args([r.inside.to_string(), r.outside.to_string(), r.count.to_string()]);
+    }
+    let output = command.stdin(std::process::Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let name = program.display();
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{name}: {}", said.trim())))
+}
+
+/// Waits for the child's word that the command runs, or why it does not.
+fn hear(
+    child: &mut Child,
+    tail: Tail,
+    steps: &[sandboxlib_core::Step],
+    run: &Run,
+) -> Result<(), SpawnError> {
+    let message = match child.first_word() {
+        Ok(Some(message)) => message,
+        Ok(None) => {
+            let source = io::Error::other("it ended without a word");
+            return Err(SpawnError::new(FailedStep::Died, source));
+        }
+        Err(error) => return Err(resources("the control socket")(error)),
+    };
+    match message.kind {
+        kind::STARTED => Ok(()),
+        kind::EXEC_FAILED => Err(exec_error(&message, run)),
+        _ => Err(step_error(&message, tail, steps, run)),
+    }
+}
+
+fn exec_error(message: &Message, run: &Run) -> SpawnError {
+    let len = (message.text_len as usize).min(Message::TEXT);
+    let named = || OsStr::from_bytes(message.text.get(..len).unwrap_or_default()).into();
+    let problem = match message.a {
+        problem::NOT_FOUND => ExecProblem::NotFound,
+        problem::NOT_EXECUTABLE => ExecProblem::NotExecutable,
+        problem::INTERPRETER_MISSING => ExecProblem::InterpreterMissing(named()),
+        problem::LOADER_MISSING => ExecProblem::LoaderMissing(named()),
+        problem::BAD_FORMAT => ExecProblem::BadFormat,
+        problem::TOO_LONG => ExecProblem::TooLong,
+        _ => ExecProblem::Other,
+    };
+    let program = run.program.clone().into();
+    SpawnError::new(
+        FailedStep::Exec { program, problem },
+        io::Error::from_raw_os_error(message.errno),
+    )
+}
+
+fn step_error(
+    message: &Message,
+    tail: Tail,
+    steps: &[sandboxlib_core::Step],
+    run: &Run,
+) -> SpawnError {
+    let index = message.a as usize;
+    let step = if let Some(step) = steps.get(index) {
+        let detail = Call::name(message.b);
+        FailedStep::Script { index, step: Box::new(step.clone()), detail }
+    } else if message.a == tail.cwd {
+        FailedStep::WorkingDirectory(run.cwd.clone())
+    } else if message.a == tail.streams {
+        FailedStep::Streams
+    } else if message.errno == libc::E2BIG {
+        // The arguments of the init program are those of the command and a few more.
+        let program = run.program.clone().into();
+        FailedStep::Exec { program, problem: ExecProblem::TooLong }
+    } else {
+        FailedStep::Init
+    };
+    SpawnError::new(step, io::Error::from_raw_os_error(message.errno))
+}

@@ -1,0 +1,69 @@
+use sandboxlib_core::{FailedStep, HelperCall, Launch, SpawnError};
+
+use crate::run::Run;
+use crate::{Child, system};
+
+/// A launch that is ready to be started, as often as asked and from any thread.
+#[derive(Debug)]
+pub struct Prepared {
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    Script(system::Script),
+    Helper { script: system::Script, call: HelperCall },
+}
+
+impl Prepared {
+    /// Does once what all starts have in common.
+    ///
+    /// # Errors
+    /// [`SpawnError`] if the launch has something that no system call can take.
+    pub fn new(launch: &Launch) -> Result<Self, SpawnError> {
+        let way = match launch {
+            Launch::Direct(script) => Way::Script(system::Script::new(script)?),
+            // A helper isolates; all that is left to do is to keep our own files out of it.
+            Launch::Helper(call) => Way::Helper {
+                script: system::Script::new(&sandboxlib_core::ChildScript {
+                    steps: vec![sandboxlib_core::Step::Session],
+                })?,
+                call: call.clone(),
+            },
+            other => {
+                let what = format!("{other:?}");
+                let source = std::io::Error::from(std::io::ErrorKind::Unsupported);
+                return Err(SpawnError::new(FailedStep::Lower { what }, source));
+            }
+        };
+        Ok(Self { way })
+    }
+
+    /// Starts a command and returns when it runs.
+    ///
+    /// # Errors
+    /// [`SpawnError`] names the step that failed; then nothing of the sandbox is left.
+    pub fn start(&self, run: &Run) -> Result<Child, SpawnError> {
+        match &self.way {
+            Way::Script(script) => script.start(run),
+            Way::Helper { script, call } => script.start(&wrap(call, run)?).map_err(|mut error| {
+                error.started = sandboxlib_core::Started::No;
+                if let FailedStep::Exec { .. } = error.step {
+                    error.step = FailedStep::Helper(call.program.clone());
+                }
+                error
+            }),
+        }
+    }
+}
+
+/// The helper's command line with the command behind it.
+fn wrap(call: &HelperCall, run: &Run) -> Result<Run, SpawnError> {
+    let command = std::iter::once(&run.program).chain(&run.args);
+    let mut wrapped = run.try_clone().map_err(|source| {
+        SpawnError::new(FailedStep::Resources("a duplicate of a file descriptor"), source)
+    })?;
+    wrapped.args = call.args.iter().chain(command).cloned().collect();
+    wrapped.program = call.program.clone().into();
+    Ok(wrapped)
+}

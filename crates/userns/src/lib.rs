@@ -1,0 +1,141 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod identity;
+mod support;
+
+use sandboxlib_config::{Capabilities, Config, Isolation, MountKind, UserNamespace};
+use sandboxlib_core::{
+    Backend, CapSet, ChildScript, EffectiveConfig, HostFacts, Launch, NamespaceSet, PrepareError,
+    Reason, Step, Support,
+};
+use sandboxlib_mount::{MountPlan, PlanStep};
+
+use identity::Identity;
+
+/// The backend that uses Linux namespaces (namespaces(7), user_namespaces(7)).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Userns;
+
+impl Userns {
+    /// The name of the backend.
+    pub const NAME: &'static str = "userns";
+}
+
+impl Backend for Userns {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn support(&self, facts: &HostFacts) -> Support {
+        support::support(facts)
+    }
+
+    fn prepare(
+        &self,
+        config: &EffectiveConfig,
+        plan: MountPlan,
+        facts: &HostFacts,
+    ) -> Result<Launch, PrepareError> {
+        let config = config.config();
+        let identity = Identity::choose(config, facts)?;
+        let keep = capabilities(config, &identity, &plan, facts)?;
+        let mut steps = Vec::with_capacity(plan.steps.len() + 16);
+
+        let mut namespaces = NamespaceSet::asked_for(config);
+        namespaces.mount = true;
+        namespaces.user = identity.map.is_some();
+        steps.push(Step::Namespaces(namespaces));
+        steps.extend(identity.map);
+        if config.namespaces.time == Isolation::Isolated {
+            steps.push(Step::TimeNamespace);
+        }
+        // The root is looked up before anything changes what its path means.
+        steps.push(Step::PrivateMounts);
+        let fresh_procs = fresh_procs(&plan);
+        steps.extend(plan.steps.into_iter().map(Step::Mount));
+        if facts.uid == 0 {
+            // Files of procfs that belong to root are open to whoever is root on the host, with
+            // or without capabilities, in whatever user namespace.
+            steps.extend(fresh_procs.into_iter().map(Step::ProtectProc));
+        }
+        if namespaces.net {
+            steps.push(Step::Loopback);
+        }
+        steps.extend(config.hostname.clone().map(Step::Hostname));
+        steps.push(Step::PivotRoot);
+        steps.push(Step::Session);
+        if identity.may_change_groups {
+            steps.push(Step::ClearGroups);
+        }
+        steps.extend(identity.switch.map(|(uid, gid)| Step::Ids { uid, gid }));
+        steps.push(Step::Capabilities(keep));
+        steps.push(Step::NoNewPrivs);
+        Ok(Launch::Direct(ChildScript { steps }))
+    }
+}
+
+fn fresh_procs(plan: &MountPlan) -> Vec<sandboxlib_config::SandboxPath> {
+    plan.steps
+        .iter()
+        .filter_map(|step| match step {
+            PlanStep::Proc { to } => Some(to.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The capabilities that the command keeps.
+fn capabilities(
+    config: &Config,
+    identity: &Identity,
+    plan: &MountPlan,
+    facts: &HostFacts,
+) -> Result<CapSet, PrepareError> {
+    let masks = plan.steps.iter().any(|step| matches!(step, PlanStep::Mask { .. }));
+    let keep = match &config.capabilities {
+        Capabilities::Only(names) => {
+            CapSet::from_names(names).map_err(|e| Reason::new(e.to_string()))?
+        }
+        _ if identity.uid_inside != 0 => CapSet::EMPTY,
+        _ if masks => CapSet::FILES.without(CapSet::DAC_OVERRIDE),
+        _ => CapSet::FILES,
+    };
+    let opens_masks = CapSet::from_bits(1 << 1 | 1 << 2 | 1 << 21);
+    if masks && keep.bits() & opens_masks.bits() != 0 {
+        let text = "a masked path is open to a command with CAP_DAC_OVERRIDE, \
+                    CAP_DAC_READ_SEARCH or CAP_SYS_ADMIN";
+        return Err(Reason::new(text).into());
+    }
+    if identity.map.is_none() {
+        let missing = keep.without(facts.capabilities);
+        if matches!(config.capabilities, Capabilities::Only(_)) && !missing.is_empty() {
+            let names: Vec<String> = missing.names().collect();
+            let text = format!("the caller has no {} to pass on", names.join(", "));
+            return Err(Reason::new(text).into());
+        }
+        return Ok(keep.without(missing));
+    }
+    Ok(keep)
+}
+
+/// Whether `config` mounts procfs.
+fn wants_proc(config: &Config) -> bool {
+    config.mounts.iter().any(|m| m.kind == MountKind::Proc)
+}
+
+/// Whether the sandbox will be in a user namespace of its own.
+fn in_user_namespace(config: &Config, facts: &HostFacts) -> bool {
+    match config.namespaces.user {
+        UserNamespace::Isolated => true,
+        UserNamespace::Shared => false,
+        // Root is stronger in one too: what it might get back counts inside alone.
+        UserNamespace::Auto => {
+            support::no_user_namespaces(facts).is_none()
+                || !facts.capabilities.contains(CapSet::SYS_ADMIN)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
