@@ -40,11 +40,26 @@ fn compile(out: &Path) -> bool {
     let target = env::var("TARGET").unwrap_or_default();
     let mut command = Command::new(rustc);
     command
-        .args(["--edition=2024", "--crate-name=sandbox_init", "--crate-type=bin"])
-        .args(["-Copt-level=s", "-Cpanic=abort", "-Crelocation-model=static"])
+        .args([
+            "--edition=2024",
+            "--crate-name=sandbox_init",
+            "--crate-type=bin",
+        ])
+        .args([
+            "-Copt-level=s",
+            "-Cpanic=abort",
+            "-Crelocation-model=static",
+        ])
         .args(["-Coverflow-checks=off", "-Cdebuginfo=0", "-Cstrip=symbols"])
-        .args(["-Clink-arg=-nostartfiles", "-Clink-arg=-nostdlib", "-Clink-arg=-static"])
-        .args(["-Clink-arg=-Wl,--build-id=none", "-Clink-arg=-Wl,-z,noexecstack"])
+        .args([
+            "-Clink-arg=-nostartfiles",
+            "-Clink-arg=-nostdlib",
+            "-Clink-arg=-static",
+        ])
+        .args([
+            "-Clink-arg=-Wl,--build-id=none",
+            "-Clink-arg=-Wl,-z,noexecstack",
+        ])
         .args(["-Aunused", "--target", &target, "-o"])
         .arg(out)
         .arg("src/init/main.rs");

@@ -44,8 +44,14 @@ impl Backend for Chroot {
         }
         let advice = "use the userns backend, or say that less will do";
         let hint = Hint::new(Knob::Request("backend"), advice);
-        let beyond = Reason::new("chroot(2) changes the root directory and nothing else").hint(hint);
-        let base = Support::nothing(beyond).with([Feature::Root, Feature::Ids]);
+        let beyond =
+            Reason::new("chroot(2) changes the root directory and nothing else").hint(hint);
+        let mut base = Support::nothing(beyond).with([Feature::Root, Feature::Ids]);
+        if !may_change(facts, CapSet::SETUID) || !may_change(facts, CapSet::SETGID) {
+            let hint = Hint::new(Knob::Capability("CAP_SETUID"), "run as root");
+            let reason = Reason::new("changing ids needs CAP_SETUID and CAP_SETGID").hint(hint);
+            base = base.lacks(Feature::Ids, reason);
+        }
         if facts.os == Os::Linux && facts.capabilities.contains(CapSet::SYS_ADMIN) {
             return base.with(MOUNTS.iter().copied()).with([Feature::Pid]);
         }
@@ -58,7 +64,9 @@ impl Backend for Chroot {
         MOUNTS
             .iter()
             .chain(&[Feature::Pid])
-            .fold(base, |support, feature| support.lacks(*feature, reason.clone()))
+            .fold(base, |support, feature| {
+                support.lacks(*feature, reason.clone())
+            })
     }
 
     fn prepare(
@@ -75,13 +83,23 @@ impl Backend for Chroot {
             Ids::Pair { uid, gid } => (uid, gid),
             _ => (facts.uid, facts.gid),
         };
+        if let Some(reason) = facts.ids_reason(uid, gid) {
+            return Err(reason.into());
+        }
         let mut steps = Vec::with_capacity(plan.steps.len() + 8);
         if own_mounts {
-            let namespaces = NamespaceSet { mount: true, pid, ..NamespaceSet::default() };
+            let namespaces = NamespaceSet {
+                mount: true,
+                pid,
+                ..NamespaceSet::default()
+            };
             steps.push(Step::Namespaces(namespaces));
             steps.push(Step::PrivateMounts);
             let procs: Vec<Step> = protected(&plan);
-            let masks = plan.steps.iter().any(|s| matches!(s, PlanStep::Mask { .. }));
+            let masks = plan
+                .steps
+                .iter()
+                .any(|s| matches!(s, PlanStep::Mask { .. }));
             steps.extend(plan.steps.into_iter().map(Step::Mount));
             steps.extend(procs);
             steps.push(Step::Chroot);
@@ -96,6 +114,11 @@ impl Backend for Chroot {
         }
         Ok(Launch::Direct(ChildScript { steps }))
     }
+}
+
+/// Whether the caller may do what takes `capability` on Linux and root elsewhere.
+fn may_change(facts: &HostFacts, capability: CapSet) -> bool {
+    facts.os != Os::Linux || facts.capabilities.contains(capability)
 }
 
 /// Root inside is root on the host here, so a procfs of its own must not become a lever.
@@ -118,12 +141,23 @@ fn finish(
     masks: bool,
 ) -> Result<(), PrepareError> {
     steps.push(Step::Session);
-    steps.push(Step::ClearGroups);
+    if facts.setgroups && may_change(facts, CapSet::SETGID) {
+        steps.push(Step::ClearGroups);
+    }
     if ids != (facts.uid, facts.gid) {
-        steps.push(Step::Ids { uid: ids.0, gid: ids.1 });
+        steps.push(Step::Ids {
+            uid: ids.0,
+            gid: ids.1,
+        });
     }
     if facts.os != Os::Linux {
-        return Ok(());
+        return match &config.capabilities {
+            // Root has every privilege there, and anybody else none.
+            Capabilities::Only(names) if ids.0 == 0 || !names.is_empty() => {
+                Err(Reason::new("capabilities exist on Linux alone").into())
+            }
+            _ => Ok(()),
+        };
     }
     let keep = match &config.capabilities {
         Capabilities::Only(names) => {
@@ -137,7 +171,17 @@ fn finish(
         let text = format!("a command with {name} could undo the chroot");
         return Err(Reason::new(text).into());
     }
-    steps.push(Step::Capabilities(keep.without(keep.without(facts.capabilities))));
+    if masks && keep.contains(CapSet::DAC_OVERRIDE) {
+        let text = "a masked path is open to a command with CAP_DAC_OVERRIDE";
+        return Err(Reason::new(text).into());
+    }
+    let missing = keep.without(facts.capabilities);
+    if matches!(config.capabilities, Capabilities::Only(_)) && !missing.is_empty() {
+        let names: Vec<String> = missing.names().collect();
+        let text = format!("the caller has no {} to pass on", names.join(", "));
+        return Err(Reason::new(text).into());
+    }
+    steps.push(Step::Capabilities(keep.without(missing)));
     steps.push(Step::NoNewPrivs);
     Ok(())
 }

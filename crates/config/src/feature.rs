@@ -156,7 +156,10 @@ impl FeatureSet {
 
     /// The features in the order of [`Feature::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Feature> {
-        Feature::ALL.iter().copied().filter(move |f| self.contains(*f))
+        Feature::ALL
+            .iter()
+            .copied()
+            .filter(move |f| self.contains(*f))
     }
 }
 
@@ -185,7 +188,11 @@ pub struct UnknownFeature {
 }
 
 fn known() -> String {
-    Feature::ALL.iter().map(|f| f.name()).collect::<Vec<_>>().join(", ")
+    Feature::ALL
+        .iter()
+        .map(|f| f.name())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 impl FromStr for FeatureSet {
@@ -201,7 +208,11 @@ impl FromStr for FeatureSet {
                 "mounts" => set = set.union(Feature::MOUNTS.iter().copied().collect()),
                 _ => match Feature::ALL.iter().find(|f| f.name() == word) {
                     Some(feature) => set.insert(*feature),
-                    None => return Err(UnknownFeature { word: word.to_owned() }),
+                    None => {
+                        return Err(UnknownFeature {
+                            word: word.to_owned(),
+                        });
+                    }
                 },
             }
         }

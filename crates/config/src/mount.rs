@@ -78,7 +78,11 @@ impl Mount {
     /// `kind` at `target`.
     #[must_use]
     pub fn new(target: SandboxPath, kind: MountKind) -> Self {
-        Self { target, kind, covers: false }
+        Self {
+            target,
+            kind,
+            covers: false,
+        }
     }
 
     /// Says that this mount is meant to hide what was mounted there before.
@@ -91,19 +95,37 @@ impl Mount {
     /// The host's `source` at `target`, writable.
     #[must_use]
     pub fn bind(source: impl Into<PathBuf>, target: SandboxPath) -> Self {
-        Self::new(target, MountKind::Bind { source: source.into(), access: Access::ReadWrite })
+        Self::new(
+            target,
+            MountKind::Bind {
+                source: source.into(),
+                access: Access::ReadWrite,
+            },
+        )
     }
 
     /// The host's `source` at `target`, read-only.
     #[must_use]
     pub fn bind_read_only(source: impl Into<PathBuf>, target: SandboxPath) -> Self {
-        Self::new(target, MountKind::Bind { source: source.into(), access: Access::ReadOnly })
+        Self::new(
+            target,
+            MountKind::Bind {
+                source: source.into(),
+                access: Access::ReadOnly,
+            },
+        )
     }
 
     /// An empty tmpfs that anybody inside may write to, as `/tmp` is.
     #[must_use]
     pub fn tmpfs(target: SandboxPath) -> Self {
-        Self::new(target, MountKind::Tmpfs { size: None, mode: 0o1777 })
+        Self::new(
+            target,
+            MountKind::Tmpfs {
+                size: None,
+                mode: 0o1777,
+            },
+        )
     }
 }
 

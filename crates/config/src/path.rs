@@ -175,9 +175,18 @@ mod tests {
     #[test]
     fn refuses_what_could_climb_or_cannot_be_passed() {
         assert_eq!(SandboxPath::new(""), Err(PathError::Empty));
-        assert_eq!(SandboxPath::new("a/b"), Err(PathError::Relative("a/b".into())));
-        assert_eq!(SandboxPath::new("/a/.."), Err(PathError::ParentDir("/a/..".into())));
-        assert_eq!(SandboxPath::new("/a\0b"), Err(PathError::Nul("/a\0b".into())));
+        assert_eq!(
+            SandboxPath::new("a/b"),
+            Err(PathError::Relative("a/b".into()))
+        );
+        assert_eq!(
+            SandboxPath::new("/a/.."),
+            Err(PathError::ParentDir("/a/..".into()))
+        );
+        assert_eq!(
+            SandboxPath::new("/a\0b"),
+            Err(PathError::Nul("/a\0b".into()))
+        );
     }
 
     #[test]

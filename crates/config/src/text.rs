@@ -78,7 +78,10 @@ pub struct MountSetting {
 
 impl From<Mount> for MountSetting {
     fn from(mount: Mount) -> Self {
-        Self { mount, content: None }
+        Self {
+            mount,
+            content: None,
+        }
     }
 }
 
@@ -102,8 +105,14 @@ pub enum Namespace {
 
 impl Namespace {
     /// Every kind.
-    pub const ALL: &'static [Self] =
-        &[Self::User, Self::Pid, Self::Ipc, Self::Uts, Self::Cgroup, Self::Time];
+    pub const ALL: &'static [Self] = &[
+        Self::User,
+        Self::Pid,
+        Self::Ipc,
+        Self::Uts,
+        Self::Cgroup,
+        Self::Time,
+    ];
 
     /// Its name.
     #[must_use]
@@ -218,7 +227,11 @@ impl Settings {
     ) -> Result<Config, SettingsError> {
         let sandbox = self.sandbox.as_deref().ok_or(SettingsError::NoSandbox)?;
         let is_host = SandboxPath::new(sandbox).is_ok_and(|path| path.is_root());
-        let root = if is_host { Root::Host } else { Root::Dir(sandbox.to_owned()) };
+        let root = if is_host {
+            Root::Host
+        } else {
+            Root::Dir(sandbox.to_owned())
+        };
         let mut config = Config::new(root);
 
         config.mounts = self.default_mounts(is_host);
@@ -240,7 +253,10 @@ impl Settings {
         config.root_access = self.root_access(is_host && !self.is_bare());
         config.network = self.network.unwrap_or_default();
         let ns = &mut config.namespaces;
-        for (list, to) in [(&self.share, Isolation::Shared), (&self.isolate, Isolation::Isolated)] {
+        for (list, to) in [
+            (&self.share, Isolation::Shared),
+            (&self.isolate, Isolation::Isolated),
+        ] {
             for namespace in list {
                 match (namespace, to) {
                     (Namespace::User, Isolation::Shared) => ns.user = UserNamespace::Shared,
@@ -283,10 +299,20 @@ impl Settings {
             Some(RootAccess::ReadWrite)
         } else if !self.writable.is_empty() {
             let tmp = private_tmp.then(|| at("/tmp"));
-            let rest = self.writable.iter().filter(|p| !is_below(p, tmp.as_ref())).cloned();
+            let rest = self
+                .writable
+                .iter()
+                .filter(|p| !is_below(p, tmp.as_ref()))
+                .cloned();
             Some(RootAccess::ReadOnlyExcept(rest.collect()))
         } else {
-            self.read_only.map(|yes| if yes { RootAccess::ReadOnly } else { RootAccess::ReadWrite })
+            self.read_only.map(|yes| {
+                if yes {
+                    RootAccess::ReadOnly
+                } else {
+                    RootAccess::ReadWrite
+                }
+            })
         }
     }
 
@@ -299,7 +325,10 @@ impl Settings {
         }
         let (proc, dev, tmp) = (at("/proc"), at("/dev"), at("/tmp"));
         let is_free = |place: &SandboxPath, shows_writable: bool| {
-            let mounted = self.mounts.iter().any(|m| place.starts_with(&m.mount.target));
+            let mounted = self
+                .mounts
+                .iter()
+                .any(|m| place.starts_with(&m.mount.target));
             let writable = self.writable.iter().any(|path| {
                 path == place || path.starts_with(place) && !(shows_writable && is_host)
             });
@@ -321,7 +350,10 @@ impl Settings {
             mounts.push(Mount::tmpfs(tmp.clone()));
         }
         if is_host {
-            let below = self.writable.iter().filter(|path| is_below(path, Some(&tmp)));
+            let below = self
+                .writable
+                .iter()
+                .filter(|path| is_below(path, Some(&tmp)));
             mounts.extend(below.map(|path| Mount::bind(path.as_path(), path.clone())));
         }
         mounts
@@ -358,12 +390,19 @@ mod tests {
     }
 
     fn host() -> Settings {
-        Settings { sandbox: Some("/".into()), ..Settings::default() }
+        Settings {
+            sandbox: Some("/".into()),
+            ..Settings::default()
+        }
     }
 
     fn targets(settings: &Settings) -> Vec<String> {
         let config = settings.config(none).unwrap();
-        config.mounts.iter().map(|m| format!("{} {}", m.kind.name(), m.target)).collect()
+        config
+            .mounts
+            .iter()
+            .map(|m| format!("{} {}", m.kind.name(), m.target))
+            .collect()
     }
 
     #[test]
@@ -372,7 +411,13 @@ mod tests {
         assert_eq!(config.root, Root::Host);
         assert_eq!(config.effective_root_access(), RootAccess::ReadOnly);
         assert_eq!(targets(&host()), ["proc /proc", "dev /dev", "tmpfs /tmp"]);
-        assert!(targets(&Settings { bare: Some(true), ..host() }).is_empty());
+        assert!(
+            targets(&Settings {
+                bare: Some(true),
+                ..host()
+            })
+            .is_empty()
+        );
     }
 
     #[test]
@@ -380,7 +425,10 @@ mod tests {
         let mut s = host();
         s.mounts.push(Mount::bind("/x", at("/tmp")).into());
         s.mounts.push(Mount::tmpfs(at("/dev/shm")).into());
-        assert_eq!(targets(&s), ["proc /proc", "dev /dev", "bind /tmp", "tmpfs /dev/shm"]);
+        assert_eq!(
+            targets(&s),
+            ["proc /proc", "dev /dev", "bind /tmp", "tmpfs /dev/shm"]
+        );
         s.mounts = vec![Mount::bind("/x", SandboxPath::root()).into()];
         assert_eq!(targets(&s), ["bind /"]);
     }
@@ -389,7 +437,10 @@ mod tests {
     fn a_writable_path_below_tmp_is_shown_in_the_private_one_of_the_host_alone() {
         let mut s = host();
         s.writable = vec![at("/tmp/build"), at("/home")];
-        assert_eq!(targets(&s), ["proc /proc", "dev /dev", "tmpfs /tmp", "bind /tmp/build"]);
+        assert_eq!(
+            targets(&s),
+            ["proc /proc", "dev /dev", "tmpfs /tmp", "bind /tmp/build"]
+        );
         let access = s.config(none).unwrap().root_access;
         assert_eq!(access, Some(RootAccess::ReadOnlyExcept(vec![at("/home")])));
 
@@ -400,7 +451,10 @@ mod tests {
 
         s.writable = vec![SandboxPath::root()];
         assert_eq!(targets(&s), ["proc /proc", "dev /dev", "tmpfs /tmp"]);
-        assert_eq!(s.config(none).unwrap().root_access, Some(RootAccess::ReadWrite));
+        assert_eq!(
+            s.config(none).unwrap().root_access,
+            Some(RootAccess::ReadWrite)
+        );
     }
 
     #[test]
@@ -425,7 +479,10 @@ mod tests {
         lower.env.insert("A".into(), Some("1".into()));
         lower.env.insert("B".into(), Some("1".into()));
         lower.writable.push(at("/a"));
-        let mut upper = Settings { uid: Some(9), ..Settings::default() };
+        let mut upper = Settings {
+            uid: Some(9),
+            ..Settings::default()
+        };
         upper.timeout = Some(Duration::from_secs(2));
         upper.isolate = vec![Namespace::Pid];
         upper.env.insert("B".into(), None);
@@ -433,15 +490,25 @@ mod tests {
         let both = upper.over(lower.clone());
         assert_eq!(both.timeout, Some(Duration::from_secs(2)));
         assert_eq!((both.uid, both.gid), (Some(9), Some(8)));
-        assert_eq!((&*both.share, &*both.isolate), (&[Namespace::Ipc][..], &[Namespace::Pid][..]));
+        assert_eq!(
+            (&*both.share, &*both.isolate),
+            (&[Namespace::Ipc][..], &[Namespace::Pid][..])
+        );
         assert_eq!(both.env[&OsString::from("A")], Some("1".into()));
         assert_eq!(both.env[&OsString::from("B")], None);
         assert_eq!(both.writable, [at("/a"), at("/b")]);
 
-        let upper = Settings { map_subordinate: Some(true), ..Settings::default() };
+        let upper = Settings {
+            map_subordinate: Some(true),
+            ..Settings::default()
+        };
         let both = upper.over(lower.clone());
         assert_eq!(both.config(none).unwrap().ids, Ids::Subordinate);
-        let upper = Settings { uid: Some(1), gid: Some(1), ..Settings::default() };
+        let upper = Settings {
+            uid: Some(1),
+            gid: Some(1),
+            ..Settings::default()
+        };
         let both = upper.over(both);
         assert_eq!(both.config(none).unwrap().ids, Ids::Pair { uid: 1, gid: 1 });
     }

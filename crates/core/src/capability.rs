@@ -77,8 +77,7 @@ impl CapSet {
     /// What makes root's file operations work, and nothing that reaches beyond the sandbox:
     /// chown, dac_override, fowner, fsetid, kill, setgid, setuid. dac_read_search is not among
     /// them, because it opens files by handle, wherever they are.
-    pub const FILES: Self =
-        Self(bit(0) | bit(1) | bit(3) | bit(4) | bit(5) | bit(6) | bit(7));
+    pub const FILES: Self = Self(bit(0) | bit(1) | bit(3) | bit(4) | bit(5) | bit(6) | bit(7));
 
     /// The set with these bits, numbered as in linux/capability.h.
     #[must_use]
@@ -124,7 +123,11 @@ impl CapSet {
             let short = lower.strip_prefix("cap_").unwrap_or(&lower);
             match NAMES.iter().zip(0u32..).find(|(known, _)| **known == short) {
                 Some((_, number)) => bits |= bit(number),
-                None => return Err(UnknownCapability { word: word.to_owned() }),
+                None => {
+                    return Err(UnknownCapability {
+                        word: word.to_owned(),
+                    });
+                }
             }
         }
         Ok(Self(bits))
@@ -155,15 +158,30 @@ mod tests {
     fn names_read_back() {
         let all = CapSet::from_bits((1 << 41) - 1);
         assert_eq!(CapSet::from_names(all.names()).unwrap(), all);
-        assert_eq!(CapSet::from_names(["sys_admin"]).unwrap(), CapSet::SYS_ADMIN);
-        assert_eq!(CapSet::from_names(["CAP_SYS_CHROOT"]).unwrap(), CapSet::SYS_CHROOT);
+        assert_eq!(
+            CapSet::from_names(["sys_admin"]).unwrap(),
+            CapSet::SYS_ADMIN
+        );
+        assert_eq!(
+            CapSet::from_names(["CAP_SYS_CHROOT"]).unwrap(),
+            CapSet::SYS_CHROOT
+        );
         assert_eq!(CapSet::from_names(["cap_foo"]).unwrap_err().word, "cap_foo");
     }
 
     #[test]
     fn root_file_powers_do_not_reach_out() {
-        for name in ["dac_read_search", "sys_chroot", "mknod", "sys_admin", "sys_ptrace"] {
-            assert!(!CapSet::FILES.contains(CapSet::from_names([name]).unwrap()), "{name}");
+        for name in [
+            "dac_read_search",
+            "sys_chroot",
+            "mknod",
+            "sys_admin",
+            "sys_ptrace",
+        ] {
+            assert!(
+                !CapSet::FILES.contains(CapSet::from_names([name]).unwrap()),
+                "{name}"
+            );
         }
     }
 }

@@ -89,13 +89,19 @@ impl fmt::Display for FailedStep {
                     "execute {program:?}: its interpreter {path:?} is missing in the root"
                 ),
                 ExecProblem::LoaderMissing(path) => {
-                    write!(f, "execute {program:?}: its loader {path:?} is missing in the root")
+                    write!(
+                        f,
+                        "execute {program:?}: its loader {path:?} is missing in the root"
+                    )
                 }
                 ExecProblem::BadFormat => {
                     write!(f, "execute {program:?}: it is no program for this machine")
                 }
                 ExecProblem::TooLong => {
-                    write!(f, "execute {program:?}: its arguments and environment are too long")
+                    write!(
+                        f,
+                        "execute {program:?}: its arguments and environment are too long"
+                    )
                 }
                 ExecProblem::NotExecutable | ExecProblem::Other => {
                     write!(f, "execute {program:?}")
@@ -128,6 +134,11 @@ impl SpawnError {
     /// An error in the set-up, with no hints yet.
     #[must_use]
     pub fn new(step: FailedStep, source: io::Error) -> Self {
-        Self { step, source, hints: Vec::new(), started: Started::No }
+        Self {
+            step,
+            source,
+            hints: Vec::new(),
+            started: Started::No,
+        }
     }
 }

@@ -88,6 +88,9 @@ pub struct HostFacts {
     pub uid_map: Vec<IdRange>,
     /// The gid map that the caller lives in.
     pub gid_map: Vec<IdRange>,
+    /// Whether the supplementary groups may be changed in the user namespace that the caller
+    /// lives in, and so in those below it (/proc/self/setgroups).
+    pub setgroups: bool,
     /// Subordinate ids; gathered only if they were asked for.
     pub subordinate: Option<Subordinate>,
 }
@@ -97,7 +100,11 @@ impl HostFacts {
     /// ids: a start for tests, and for filling in what is known.
     #[must_use]
     pub fn linux(uid: u32, gid: u32) -> Self {
-        let whole = vec![IdRange { inside: 0, outside: 0, count: u32::MAX }];
+        let whole = vec![IdRange {
+            inside: 0,
+            outside: 0,
+            count: u32::MAX,
+        }];
         Self {
             os: Os::Linux,
             kernel: None,
@@ -113,6 +120,7 @@ impl HostFacts {
             apparmor_restricts_userns: None,
             uid_map: whole.clone(),
             gid_map: whole,
+            setgroups: true,
             subordinate: None,
         }
     }
@@ -120,7 +128,11 @@ impl HostFacts {
     /// The facts about a host of another system, where nothing is known but the caller.
     #[must_use]
     pub fn other(os: Os, uid: u32, gid: u32) -> Self {
-        Self { os, capabilities: CapSet::EMPTY, ..Self::linux(uid, gid) }
+        Self {
+            os,
+            capabilities: CapSet::EMPTY,
+            ..Self::linux(uid, gid)
+        }
     }
 
     /// What the caller may write into the id maps of a new user namespace.

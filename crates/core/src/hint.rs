@@ -71,6 +71,9 @@ pub struct Hint {
 impl Hint {
     /// A hint.
     pub fn new(knob: Knob, advice: impl Into<Cow<'static, str>>) -> Self {
-        Self { knob, advice: advice.into() }
+        Self {
+            knob,
+            advice: advice.into(),
+        }
     }
 }

@@ -53,8 +53,10 @@ pub enum NegotiateError {
 }
 
 fn refusals(list: &[Refusal]) -> String {
-    let each: Vec<String> =
-        list.iter().map(|r| format!("{} cannot be enforced: {}", r.feature, r.reason)).collect();
+    let each: Vec<String> = list
+        .iter()
+        .map(|r| format!("{} cannot be enforced: {}", r.feature, r.reason))
+        .collect();
     each.join("; ")
 }
 
@@ -101,7 +103,10 @@ pub fn requests(config: &Config) -> Vec<Request> {
             Feature::Subordinate => config.ids == Ids::Subordinate,
             mount => config.mounts.iter().any(|m| m.kind.feature() == *mount),
         })
-        .map(|feature| Request { feature, preferred: config.prefer.contains(feature) })
+        .map(|feature| Request {
+            feature,
+            preferred: config.prefer.contains(feature),
+        })
         .collect()
 }
 
@@ -125,12 +130,22 @@ pub fn negotiate(config: &Config, support: &Support) -> Result<EffectiveConfig, 
             Ok(()) => effective.enforced.insert(feature),
             Err(reason) if preferred && can_do_without(config, feature) => {
                 withdraw(&mut effective.config, feature);
-                effective.degradations.push(Degradation { feature, reason: reason.clone() });
+                effective.degradations.push(Degradation {
+                    feature,
+                    reason: reason.clone(),
+                });
             }
-            Err(reason) => refused.push(Refusal { feature, reason: reason.clone() }),
+            Err(reason) => refused.push(Refusal {
+                feature,
+                reason: reason.clone(),
+            }),
         }
     }
-    if refused.is_empty() { Ok(effective) } else { Err(NegotiateError::Refused(refused)) }
+    if refused.is_empty() {
+        Ok(effective)
+    } else {
+        Err(NegotiateError::Refused(refused))
+    }
 }
 
 /// Whether leaving `feature` out still runs the command that was meant. Another root, or a host
@@ -182,7 +197,13 @@ mod tests {
             Mount::new(at("/proc"), MountKind::Proc),
             Mount::new(at("/dev"), MountKind::Dev),
             Mount::new(at("/etc/x"), MountKind::Mask),
-            Mount::new(at("/etc/y"), MountKind::File { data: b"y"[..].into(), mode: 0o644 }),
+            Mount::new(
+                at("/etc/y"),
+                MountKind::File {
+                    data: b"y"[..].into(),
+                    mode: 0o644,
+                },
+            ),
             Mount::new(at("/d"), MountKind::Dir { mode: 0o755 }),
         ];
         c

@@ -172,7 +172,12 @@ impl fmt::Display for Step {
                     MapWriter::Parent => "the parent",
                     MapWriter::Helpers { .. } => "newuidmap and newgidmap",
                 };
-                write!(f, "map uid {}; gid {} (written by {by})", Ranges(uids), Ranges(gids))
+                write!(
+                    f,
+                    "map uid {}; gid {} (written by {by})",
+                    Ranges(uids),
+                    Ranges(gids)
+                )
             }
             Self::TimeNamespace => f.write_str("enter a new time namespace"),
             Self::PrivateMounts => f.write_str("make all mounts private"),
@@ -186,9 +191,7 @@ impl fmt::Display for Step {
             Self::Session => f.write_str("start a new session"),
             Self::ClearGroups => f.write_str("give up supplementary groups"),
             Self::Ids { uid, gid } => write!(f, "become uid {uid}, gid {gid}"),
-            Self::Capabilities(keep) if keep.is_empty() => {
-                f.write_str("give up all capabilities")
-            }
+            Self::Capabilities(keep) if keep.is_empty() => f.write_str("give up all capabilities"),
             Self::Capabilities(keep) => {
                 f.write_str("give up all capabilities but")?;
                 keep.names().try_for_each(|name| write!(f, " {name}"))

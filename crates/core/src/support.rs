@@ -17,7 +17,10 @@ pub struct Reason {
 impl Reason {
     /// A cause without a cure.
     pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
-        Self { text: text.into(), hints: Vec::new() }
+        Self {
+            text: text.into(),
+            hints: Vec::new(),
+        }
     }
 
     /// Adds a cure.
@@ -49,19 +52,27 @@ impl Support {
     /// Supports no feature, for the reason given unless [`lacks`](Self::lacks) gives another.
     #[must_use]
     pub fn nothing(otherwise: Reason) -> Self {
-        Self { unusable: None, features: BTreeMap::new(), otherwise }
+        Self {
+            unusable: None,
+            features: BTreeMap::new(),
+            otherwise,
+        }
     }
 
     /// The backend cannot run anything on this host.
     #[must_use]
     pub fn unusable(reason: Reason) -> Self {
-        Self { unusable: Some(reason.clone()), ..Self::nothing(reason) }
+        Self {
+            unusable: Some(reason.clone()),
+            ..Self::nothing(reason)
+        }
     }
 
     /// Adds features that are enforced.
     #[must_use]
     pub fn with(mut self, features: impl IntoIterator<Item = Feature>) -> Self {
-        self.features.extend(features.into_iter().map(|f| (f, None)));
+        self.features
+            .extend(features.into_iter().map(|f| (f, None)));
         self
     }
 

@@ -81,7 +81,10 @@ pub(crate) fn choose(
     for backend in backends {
         match negotiate(config, &backend.support(facts)) {
             Ok(effective) => return Ok((backend.clone(), effective, candidates)),
-            Err(error) => candidates.push(Candidate { backend: backend.name(), error }),
+            Err(error) => candidates.push(Candidate {
+                backend: backend.name(),
+                error,
+            }),
         }
     }
     Err(Error::Negotiate { candidates })

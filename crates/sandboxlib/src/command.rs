@@ -2,11 +2,12 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sandboxlib_config::SandboxPath;
+use sandboxlib_config::{Config, Root, SandboxPath};
 use sandboxlib_core::{Failure, Outcome, SpawnError, explain};
-use sandboxlib_spawn::{Run, Signaller, Stdio};
+use sandboxlib_spawn::{Run, Signaller, Stdio, diagnose_command};
 use tracing::debug_span;
 
 use crate::{Error, Prepared};
@@ -21,7 +22,11 @@ pub struct Command<'p> {
 
 impl<'p> Command<'p> {
     pub(crate) fn new(prepared: &'p Prepared, program: &OsStr) -> Self {
-        Self { prepared, run: Run::new(program), timeout: None }
+        Self {
+            prepared,
+            run: Run::new(program),
+            timeout: None,
+        }
     }
 
     /// Adds an argument.
@@ -32,7 +37,9 @@ impl<'p> Command<'p> {
 
     /// Adds arguments.
     pub fn args<A: AsRef<OsStr>>(&mut self, args: impl IntoIterator<Item = A>) -> &mut Self {
-        self.run.args.extend(args.into_iter().map(|a| a.as_ref().to_owned()));
+        self.run
+            .args
+            .extend(args.into_iter().map(|a| a.as_ref().to_owned()));
         self
     }
 
@@ -114,7 +121,7 @@ impl<'p> Command<'p> {
                 })
             }
             Err(error) => {
-                let error = Box::new(with_hints(error, self.prepared));
+                let error = Box::new(with_hints(error, self.prepared, &self.run));
                 Err(Error::Spawn { backend, error })
             }
         }
@@ -149,13 +156,46 @@ impl<'p> Command<'p> {
 }
 
 /// Looks, after the failure, at what may have caused it.
-fn with_hints(mut error: SpawnError, prepared: &Prepared) -> SpawnError {
+fn with_hints(mut error: SpawnError, prepared: &Prepared, run: &Run) -> SpawnError {
     if let Some(errno) = error.source.raw_os_error() {
         let facts = prepared.check.facts.clone();
-        let diagnosis = sandboxlib_spawn::diagnose(facts, &error.step);
-        error.hints = explain(Failure { step: &error.step, errno }, &diagnosis);
+        let command = program_on_host(&prepared.config, run);
+        let diagnosis = diagnose_command(facts, &error.step, command.as_deref());
+        let failure = Failure {
+            step: &error.step,
+            errno,
+        };
+        error.hints = explain(failure, &diagnosis);
     }
     error
+}
+
+/// Where on the host the program is, if it comes from the root itself and not from a mount. A
+/// guess for the sake of a better hint: nothing is executed by it.
+fn program_on_host(config: &Config, run: &Run) -> Option<PathBuf> {
+    let root = match &config.root {
+        Root::Dir(path) => path.as_path(),
+        _ => Path::new("/"),
+    };
+    let program = Path::new(&run.program);
+    let named: Vec<PathBuf> = if run.program.as_encoded_bytes().contains(&b'/') {
+        vec![run.cwd.as_path().join(program)]
+    } else {
+        let path = run.env.iter().find(|(name, _)| name == "PATH");
+        let path = path.map_or(OsStr::new(Run::DEFAULT_PATH), |(_, value)| value);
+        std::env::split_paths(path)
+            .map(|dir| dir.join(program))
+            .collect()
+    };
+    named.iter().find_map(|path| {
+        let inside = SandboxPath::new(path).ok()?;
+        let mounted = config
+            .mounts
+            .iter()
+            .any(|mount| inside.starts_with(&mount.target));
+        let outside = root.join(inside.relative());
+        (!mounted && outside.exists()).then_some(outside)
+    })
 }
 
 /// A command that runs in a sandbox. Dropping it kills everything in the sandbox.
@@ -217,7 +257,10 @@ impl Child {
     /// # Errors
     /// [`Error::Wait`] with what the operating system says.
     pub fn try_wait(&mut self) -> Result<Option<Outcome>, Error> {
-        self.inner.try_wait().map_err(|source| Error::Wait { backend: self.backend, source })
+        self.inner.try_wait().map_err(|source| Error::Wait {
+            backend: self.backend,
+            source,
+        })
     }
 
     /// Waits until everything in the sandbox has ended. Standard input is closed first, if it is
@@ -227,7 +270,10 @@ impl Child {
     /// [`Error::Wait`] with what the operating system says.
     pub fn wait(&mut self) -> Result<Outcome, Error> {
         drop(self.stdin.take());
-        self.inner.wait().map_err(|source| Error::Wait { backend: self.backend, source })
+        self.inner.wait().map_err(|source| Error::Wait {
+            backend: self.backend,
+            source,
+        })
     }
 
     /// Waits as [`wait`](Self::wait) does, and sends the command each of `signals` that this
@@ -239,7 +285,10 @@ impl Child {
         drop(self.stdin.take());
         self.inner
             .wait_forwarding(signals)
-            .map_err(|source| Error::Wait { backend: self.backend, source })
+            .map_err(|source| Error::Wait {
+                backend: self.backend,
+                source,
+            })
     }
 
     /// Waits, and gathers what comes through the pipes of standard output and error. Both are
@@ -251,10 +300,17 @@ impl Child {
         drop(self.stdin.take());
         self.inner.stdout = self.stdout.take();
         self.inner.stderr = self.stderr.take();
-        let (outcome, stdout, stderr) = self
-            .inner
-            .wait_with_output()
-            .map_err(|source| Error::Wait { backend: self.backend, source })?;
-        Ok(Output { outcome, stdout, stderr })
+        let (outcome, stdout, stderr) =
+            self.inner
+                .wait_with_output()
+                .map_err(|source| Error::Wait {
+                    backend: self.backend,
+                    source,
+                })?;
+        Ok(Output {
+            outcome,
+            stdout,
+            stderr,
+        })
     }
 }

@@ -141,6 +141,8 @@ impl From<PlanError> for Error {
 
 impl From<UnknownCapability> for Error {
     fn from(error: UnknownCapability) -> Self {
-        Self::Config { reason: error.to_string() }
+        Self::Config {
+            reason: error.to_string(),
+        }
     }
 }

@@ -34,7 +34,11 @@ impl Sandbox {
     /// A sandbox as described.
     #[must_use]
     pub fn from_config(config: Config) -> Self {
-        Self { config, names: None, extra: Vec::new() }
+        Self {
+            config,
+            names: None,
+            extra: Vec::new(),
+        }
     }
 
     /// The description.
@@ -75,7 +79,13 @@ impl Sandbox {
         for (name, kind) in [
             ("proc", MountKind::Proc),
             ("dev", MountKind::Dev),
-            ("tmp", MountKind::Tmpfs { size: None, mode: 0o1777 }),
+            (
+                "tmp",
+                MountKind::Tmpfs {
+                    size: None,
+                    mode: 0o1777,
+                },
+            ),
         ] {
             if let Ok(target) = SandboxPath::root().join(name) {
                 self.config.mounts.push(Mount::new(target, kind));
@@ -137,9 +147,17 @@ impl Sandbox {
         let mut enforcement = enforcement(backend.name(), &effective, &plan);
         let launch = backend
             .prepare(&effective, plan, &facts)
-            .map_err(|error| Error::Prepare { backend: backend.name(), error })?;
+            .map_err(|error| Error::Prepare {
+                backend: backend.name(),
+                error,
+            })?;
         enforcement.kill_scope = kill_scope(&launch);
-        Ok(Check { enforcement, launch, rejected, facts })
+        Ok(Check {
+            enforcement,
+            launch,
+            rejected,
+            facts,
+        })
     }
 
     /// Chooses a backend, plans, and does once what all runs have in common.
@@ -152,9 +170,16 @@ impl Sandbox {
         let check = self.check()?;
         let _span = debug_span!("prepare").entered();
         let backend = check.enforcement.backend;
-        let ready = sandboxlib_spawn::Prepared::new(&check.launch)
-            .map_err(|error| Error::Spawn { backend, error: Box::new(error) })?;
-        Ok(Prepared { check, ready })
+        let ready =
+            sandboxlib_spawn::Prepared::new(&check.launch).map_err(|error| Error::Spawn {
+                backend,
+                error: Box::new(error),
+            })?;
+        Ok(Prepared {
+            check,
+            ready,
+            config: self.config.clone(),
+        })
     }
 }
 
@@ -178,6 +203,7 @@ pub struct Check {
 pub struct Prepared {
     pub(crate) check: Check,
     pub(crate) ready: sandboxlib_spawn::Prepared,
+    pub(crate) config: Config,
 }
 
 impl Prepared {
@@ -208,7 +234,9 @@ fn validate(config: &Config) -> Result<(), Error> {
         for (what, id) in [("uid", uid), ("gid", gid)] {
             // The kernel keeps -1 for "no id" (setresuid(2), user_namespaces(7)).
             if id == u32::MAX {
-                return Err(Error::Config { reason: format!("{what} {id} is no id") });
+                return Err(Error::Config {
+                    reason: format!("{what} {id} is no id"),
+                });
             }
         }
     }
@@ -262,7 +290,10 @@ fn enforcement(
 
 fn kill_scope(launch: &Launch) -> KillScope {
     let contained = |script: &ChildScript| {
-        script.steps.iter().any(|step| matches!(step, Step::Namespaces(set) if set.pid))
+        script
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Namespaces(set) if set.pid))
     };
     match launch {
         Launch::Direct(script) if contained(script) => KillScope::Everything,

@@ -3,6 +3,11 @@ use sandboxlib_core::{
     CapSet, Hint, HostFacts, IdMapper, IdRange, Knob, MapWriter, PrepareError, Reason, Step,
 };
 
+use crate::support;
+
+/// The most lines that the kernel takes in an id map (user_namespaces(7)).
+const MOST_RANGES: usize = 340;
+
 /// Who the command will be, and how it gets there.
 #[derive(Debug)]
 pub(crate) struct Identity {
@@ -17,6 +22,14 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    /// Whether a process inside can be the root of the namespace that the caller lives in.
+    pub(crate) fn may_become_host_root(&self) -> bool {
+        match &self.map {
+            Some(Step::IdMap { uids, .. }) => uids.iter().any(|range| range.outside == 0),
+            _ => true,
+        }
+    }
+
     pub(crate) fn choose(config: &Config, facts: &HostFacts) -> Result<Self, PrepareError> {
         if !super::in_user_namespace(config, facts) {
             return Self::without_namespace(config, facts);
@@ -30,9 +43,12 @@ impl Identity {
                 .hint(Hint::new(Knob::Request("pid"), advice))
                 .into());
         }
-        match facts.id_mapper() {
-            IdMapper::Any => Ok(Self::whole_range(config, facts)),
-            IdMapper::OwnIdOnly => Self::own_id(config, facts),
+        match support::mapper(facts) {
+            // The ids of a caller who is not root are not to be had unchanged and as 0.
+            IdMapper::Any if facts.uid == 0 || config.ids != Ids::Subordinate => {
+                Self::whole_range(config, facts)
+            }
+            _ => Self::own_id(config, facts),
         }
     }
 
@@ -48,38 +64,48 @@ impl Identity {
             let hint = Hint::new(Knob::Capability("CAP_SYS_ADMIN"), advice);
             return Err(Reason::new(text).hint(hint).into());
         }
-        let (uid, gid) = wanted(config, facts);
-        let changes = (uid, gid) != (facts.uid, facts.gid);
-        let needed = CapSet::from_bits(CapSet::SETUID.bits() | CapSet::SETGID.bits());
-        let may = facts.capabilities.contains(needed);
-        if changes && !may {
-            let text = "changing ids without a user namespace needs CAP_SETUID and CAP_SETGID";
+        if config.ids == Ids::Subordinate && facts.uid != 0 {
+            let text = "subordinate ids can be had in a user namespace alone, unless root asks";
             return Err(Reason::new(text).into());
+        }
+        let (uid, gid) = existing(config, facts)?;
+        let changes = (uid, gid) != (facts.uid, facts.gid);
+        let cannot_change = support::changing_ids(facts);
+        if let Some(reason) = &cannot_change
+            && (changes || config.ids == Ids::Subordinate)
+        {
+            return Err(reason.clone().into());
         }
         Ok(Self {
             map: None,
-            may_change_groups: may,
+            may_change_groups: cannot_change.is_none() && facts.setgroups,
             switch: changes.then_some((uid, gid)),
             uid_inside: uid,
         })
     }
 
     /// Every id of the caller's namespace is mapped to itself.
-    fn whole_range(config: &Config, facts: &HostFacts) -> Self {
+    fn whole_range(config: &Config, facts: &HostFacts) -> Result<Self, PrepareError> {
         let same = |ranges: &[IdRange]| -> Vec<IdRange> {
-            ranges.iter().map(|r| IdRange { outside: r.inside, ..*r }).collect()
+            ranges
+                .iter()
+                .map(|r| IdRange {
+                    outside: r.inside,
+                    ..*r
+                })
+                .collect()
         };
-        let (uid, gid) = wanted(config, facts);
-        Self {
+        let (uid, gid) = existing(config, facts)?;
+        Ok(Self {
             map: Some(Step::IdMap {
                 uids: same(&facts.uid_map),
                 gids: same(&facts.gid_map),
                 writer: MapWriter::Parent,
             }),
-            may_change_groups: true,
+            may_change_groups: facts.setgroups,
             switch: ((uid, gid) != (facts.uid, facts.gid)).then_some((uid, gid)),
             uid_inside: uid,
-        }
+        })
     }
 
     /// Only the caller's own id is mapped, to the one wanted, or with the help of newuidmap a
@@ -89,7 +115,21 @@ impl Identity {
             return Self::subordinate(facts);
         }
         let (uid, gid) = wanted(config, facts);
-        let one = |inside: u32, outside: u32| vec![IdRange { inside, outside, count: 1 }];
+        // In a map of one's own every number is free but the one that stands for no id.
+        if let Some((what, id)) = [("uid", uid), ("gid", gid)]
+            .iter()
+            .find(|(_, id)| *id == u32::MAX)
+        {
+            let text = format!("{what} {id} cannot be mapped: it stands for no id");
+            return Err(Reason::new(text).into());
+        }
+        let one = |inside: u32, outside: u32| {
+            vec![IdRange {
+                inside,
+                outside,
+                count: 1,
+            }]
+        };
         Ok(Self {
             map: Some(Step::IdMap {
                 uids: one(uid, facts.uid),
@@ -106,13 +146,18 @@ impl Identity {
 
     /// The caller is 0 inside, and the ids granted to it are 1 and up.
     fn subordinate(facts: &HostFacts) -> Result<Self, PrepareError> {
-        let unavailable =
-            || facts.subordinate_reason()
-                .unwrap_or_else(|| Reason::new("subordinate ids are not known"));
+        let unavailable = || {
+            facts
+                .subordinate_reason()
+                .unwrap_or_else(|| Reason::new("subordinate ids are not known"))
+        };
         let granted = facts.subordinate.as_ref().ok_or_else(unavailable)?;
         let (Some(newuidmap), Some(newgidmap)) = (&granted.newuidmap, &granted.newgidmap) else {
             return Err(unavailable().into());
         };
+        if granted.uids.is_empty() || granted.gids.is_empty() {
+            return Err(unavailable().into());
+        }
         Ok(Self {
             map: Some(Step::IdMap {
                 uids: behind_own(facts.uid, &granted.uids),
@@ -122,26 +167,66 @@ impl Identity {
                     newgidmap: newgidmap.clone(),
                 },
             }),
-            may_change_groups: true,
+            may_change_groups: facts.setgroups,
             switch: Some((0, 0)),
             uid_inside: 0,
         })
     }
 }
 
-/// 0 is `own`, and the ranges follow it without gaps.
-fn behind_own(own: u32, ranges: &[(u32, u32)]) -> Vec<IdRange> {
-    let mut map = vec![IdRange { inside: 0, outside: own, count: 1 }];
+/// 0 is `own`, and the ranges follow it without gaps. An id that is granted twice is mapped once,
+/// since the kernel refuses a map otherwise.
+fn behind_own(own: u32, granted: &[(u32, u32)]) -> Vec<IdRange> {
+    let mut map = vec![IdRange {
+        inside: 0,
+        outside: own,
+        count: 1,
+    }];
     let mut inside = 1u32;
-    for (outside, count) in ranges {
-        let room = u32::MAX - inside;
-        let count = (*count).min(room);
-        if count > 0 {
-            map.push(IdRange { inside, outside: *outside, count });
+    for (first, count) in granted {
+        let mut next = u64::from(*first);
+        let end = next + u64::from(*count);
+        while next < end && map.len() < MOST_RANGES {
+            let taken = |r: &&IdRange| {
+                let outside = u64::from(r.outside);
+                outside <= next && next < outside + u64::from(r.count)
+            };
+            if let Some(r) = map.iter().find(taken) {
+                next = u64::from(r.outside) + u64::from(r.count);
+                continue;
+            }
+            let starts = map
+                .iter()
+                .map(|r| u64::from(r.outside))
+                .filter(|start| *start > next);
+            let free = starts.min().unwrap_or(end).min(end) - next;
+            // Both ends are below 2^32, and u32::MAX itself stands for no id.
+            let outside = u32::try_from(next).unwrap_or(u32::MAX);
+            let count = u32::try_from(free)
+                .unwrap_or(0)
+                .min(u32::MAX - inside.max(outside));
+            if count == 0 {
+                break;
+            }
+            map.push(IdRange {
+                inside,
+                outside,
+                count,
+            });
             inside += count;
+            next += u64::from(count);
         }
     }
     map
+}
+
+/// The ids wanted, if they exist where the caller lives.
+fn existing(config: &Config, facts: &HostFacts) -> Result<(u32, u32), PrepareError> {
+    let (uid, gid) = wanted(config, facts);
+    match facts.ids_reason(uid, gid) {
+        Some(reason) => Err(reason.into()),
+        None => Ok((uid, gid)),
+    }
 }
 
 fn wanted(config: &Config, facts: &HostFacts) -> (u32, u32) {

@@ -46,6 +46,7 @@ impl Backend for Userns {
         namespaces.mount = true;
         namespaces.user = identity.map.is_some();
         steps.push(Step::Namespaces(namespaces));
+        let host_root = identity.may_become_host_root();
         steps.extend(identity.map);
         if config.namespaces.time == Isolation::Isolated {
             steps.push(Step::TimeNamespace);
@@ -54,7 +55,7 @@ impl Backend for Userns {
         steps.push(Step::PrivateMounts);
         let fresh_procs = fresh_procs(&plan);
         steps.extend(plan.steps.into_iter().map(Step::Mount));
-        if facts.uid == 0 {
+        if host_root {
             // Files of procfs that belong to root are open to whoever is root on the host, with
             // or without capabilities, in whatever user namespace.
             steps.extend(fresh_procs.into_iter().map(Step::ProtectProc));
@@ -92,7 +93,10 @@ fn capabilities(
     plan: &MountPlan,
     facts: &HostFacts,
 ) -> Result<CapSet, PrepareError> {
-    let masks = plan.steps.iter().any(|step| matches!(step, PlanStep::Mask { .. }));
+    let masks = plan
+        .steps
+        .iter()
+        .any(|step| matches!(step, PlanStep::Mask { .. }));
     let keep = match &config.capabilities {
         Capabilities::Only(names) => {
             CapSet::from_names(names).map_err(|e| Reason::new(e.to_string()))?
@@ -131,7 +135,7 @@ fn in_user_namespace(config: &Config, facts: &HostFacts) -> bool {
         UserNamespace::Shared => false,
         // Root is stronger in one too: what it might get back counts inside alone.
         UserNamespace::Auto => {
-            support::no_user_namespaces(facts).is_none()
+            support::no_user_namespace(facts).is_none()
                 || !facts.capabilities.contains(CapSet::SYS_ADMIN)
         }
     }

@@ -1,5 +1,7 @@
 use sandboxlib_config::Feature;
-use sandboxlib_core::{CapSet, Hint, HostFacts, KernelVersion, Knob, Os, Reason, Support};
+use sandboxlib_core::{
+    CapSet, Hint, HostFacts, IdMapper, KernelVersion, Knob, Os, Reason, Support,
+};
 
 /// The first kernel with everything that the spawner needs: mount_setattr(2) is the youngest.
 const KERNEL: KernelVersion = KernelVersion(5, 12);
@@ -11,52 +13,70 @@ pub(crate) fn support(facts: &HostFacts) -> Support {
     }
     if let Some(found) = facts.kernel.filter(|found| *found < KERNEL) {
         let text = format!("Linux {found} is older than {KERNEL} and lacks mount_setattr(2)");
-        let knob = Knob::Kernel { found: Some(found), wanted: KERNEL };
+        let knob = Knob::Kernel {
+            found: Some(found),
+            wanted: KERNEL,
+        };
         let hint = Hint::new(knob, format!("run Linux {KERNEL} or newer"));
         return Support::unusable(Reason::new(text).hint(hint));
     }
     let all = Support::nothing(Reason::new("the userns backend does not know it"))
         .with(Feature::ALL.iter().copied());
-    match no_user_namespaces(facts) {
+    match no_user_namespace(facts) {
         Some(reason) if !facts.capabilities.contains(CapSet::SYS_ADMIN) => {
             Support::unusable(reason)
         }
         Some(reason) => {
-            all.lacks(Feature::User, reason.clone()).lacks(Feature::Subordinate, reason)
+            let all = all
+                .lacks(Feature::User, reason.clone())
+                .lacks(Feature::Subordinate, reason);
+            match changing_ids(facts) {
+                Some(reason) => all.lacks(Feature::Ids, reason),
+                None => all,
+            }
         }
-        None => match subordinate(facts) {
+        None => match facts.subordinate_reason() {
             Some(reason) => all.lacks(Feature::Subordinate, reason),
             None => all,
         },
     }
 }
 
-/// Why there are no user namespaces to be had, as far as the host's settings tell.
-pub(crate) fn no_user_namespaces(facts: &HostFacts) -> Option<Reason> {
-    let sysctl = |name: &'static str, found: &str, wanted: &'static str| Hint {
-        knob: Knob::Sysctl { name: name.into(), found: found.to_owned(), wanted: wanted.into() },
-        advice: "let ordinary users make user namespaces".into(),
-    };
-    if facts.max_user_namespaces == Some(0) {
-        return Some(
-            Reason::new("the limit of user namespaces is 0")
-                .hint(sysctl("user.max_user_namespaces", "0", "10000")),
-        );
-    }
-    let privileged = facts.capabilities.contains(CapSet::SYS_ADMIN);
-    if facts.unprivileged_userns_clone == Some(false) && !privileged {
-        return Some(
-            Reason::new("user namespaces are switched off for ordinary users")
-                .hint(sysctl("kernel.unprivileged_userns_clone", "0", "1")),
-        );
-    }
-    None
+/// Why there is no user namespace to be had, as far as the facts tell.
+pub(crate) fn no_user_namespace(facts: &HostFacts) -> Option<Reason> {
+    facts.user_namespace_reason().or_else(|| {
+        (facts.uid == 0 && !may_map_zero(facts)).then(|| {
+            let knob = Knob::Capability("CAP_SETFCAP");
+            let hint = Hint::new(knob, "run with CAP_SETFCAP, or as another user");
+            Reason::new("root without CAP_SETFCAP cannot map itself into a user namespace")
+                .hint(hint)
+        })
+    })
 }
 
-fn subordinate(facts: &HostFacts) -> Option<Reason> {
-    // Whoever may map any id needs no help with it.
-    if facts.id_mapper() == sandboxlib_core::IdMapper::Any {
-        return None;
+/// Who writes the id maps.
+pub(crate) fn mapper(facts: &HostFacts) -> IdMapper {
+    let has_zero = facts.uid_map.iter().any(|range| range.inside == 0);
+    if has_zero && !may_map_zero(facts) {
+        IdMapper::OwnIdOnly
+    } else {
+        facts.id_mapper()
     }
-    facts.subordinate_reason()
+}
+
+/// Since Linux 5.12 uid 0 of the namespace above takes CAP_SETFCAP to map, because file
+/// capabilities set inside count above (user_namespaces(7)).
+fn may_map_zero(facts: &HostFacts) -> bool {
+    const SETFCAP: CapSet = CapSet::from_bits(1 << 31);
+    facts.capabilities.contains(SETFCAP)
+}
+
+/// Why the command cannot have other ids than the caller without a user namespace.
+pub(crate) fn changing_ids(facts: &HostFacts) -> Option<Reason> {
+    let needed = CapSet::from_bits(CapSet::SETUID.bits() | CapSet::SETGID.bits());
+    (!facts.capabilities.contains(needed)).then(|| {
+        let hint = Hint::new(Knob::Capability("CAP_SETUID"), "run as root");
+        Reason::new("changing ids without a user namespace needs CAP_SETUID and CAP_SETGID")
+            .hint(hint)
+    })
 }

@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::{
-    MountSetting, Namespace, Settings, parse_duration, parse_permissions, parse_size,
-};
+use super::{MountSetting, Namespace, Settings, parse_duration, parse_permissions, parse_size};
 use crate::{Access, FeatureSet, Mount, MountKind, Network, SandboxPath};
 
 /// A type that is written as text.
@@ -87,7 +85,9 @@ impl<'de, T: FromText> Deserialize<'de> for Many<T> {
                 write!(f, "{}, or an array of them", T::WHAT)
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Many<T>, E> {
-                T::from_text(text).map(|one| Many(vec![one])).map_err(E::custom)
+                T::from_text(text)
+                    .map(|one| Many(vec![one]))
+                    .map_err(E::custom)
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Many<T>, A::Error> {
                 let mut list = Vec::new();
@@ -135,7 +135,8 @@ impl FromText for SandboxPath {
 impl FromText for FeatureSet {
     const WHAT: &'static str = "the name of a feature";
     fn from_text(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|e: crate::UnknownFeature| e.to_string())
+        text.parse()
+            .map_err(|e: crate::UnknownFeature| e.to_string())
     }
 }
 
@@ -316,10 +317,14 @@ impl Kind {
 impl FromText for Kind {
     const WHAT: &'static str = "a type of mount";
     fn from_text(text: &str) -> Result<Self, String> {
-        Self::ALL.iter().find(|(_, name)| *name == text).map(|(kind, _)| *kind).ok_or_else(|| {
-            let known = Self::ALL.map(|(_, name)| name).join(", ");
-            format!("unknown type of mount {text:?}; known are: {known}")
-        })
+        Self::ALL
+            .iter()
+            .find(|(_, name)| *name == text)
+            .map(|(kind, _)| *kind)
+            .ok_or_else(|| {
+                let known = Self::ALL.map(|(_, name)| name).join(", ");
+                format!("unknown type of mount {text:?}; known are: {known}")
+            })
     }
 }
 
@@ -340,19 +345,34 @@ struct RawMount {
 impl RawMount {
     fn check(self) -> Result<MountSetting, String> {
         let Text(kind) = self.r#type;
-        let name = Kind::ALL.iter().find(|(k, _)| *k == kind).map_or("", |(_, name)| name);
+        let name = Kind::ALL
+            .iter()
+            .find(|(k, _)| *k == kind)
+            .map_or("", |(_, name)| name);
         let only = |given: bool, key: &str, kinds: &[Kind]| match given && !kinds.contains(&kind) {
             true => Err(format!("`{key}` means nothing for a mount of type {name}")),
             false => Ok(()),
         };
-        only(self.source.is_some(), "source", &[Kind::Bind, Kind::RoBind, Kind::File])?;
+        only(
+            self.source.is_some(),
+            "source",
+            &[Kind::Bind, Kind::RoBind, Kind::File],
+        )?;
         only(self.text.is_some(), "text", &[Kind::File])?;
         only(self.to.is_some(), "to", &[Kind::Symlink])?;
         only(self.size.is_some(), "size", &[Kind::Tmpfs])?;
-        only(self.perms.is_some(), "perms", &[Kind::Tmpfs, Kind::File, Kind::Dir])?;
+        only(
+            self.perms.is_some(),
+            "perms",
+            &[Kind::Tmpfs, Kind::File, Kind::Dir],
+        )?;
         let needs = |key: &str| format!("a mount of type {name} needs `{key}`");
 
-        let mode = |default| self.perms.as_ref().map_or(default, |Text(Permissions(mode))| *mode);
+        let mode = |default| {
+            self.perms
+                .as_ref()
+                .map_or(default, |Text(Permissions(mode))| *mode)
+        };
         let mut content = None;
         let kind = match kind {
             Kind::Bind | Kind::RoBind => MountKind::Bind {
@@ -386,7 +406,11 @@ impl RawMount {
                 }
             }
             Kind::Symlink => MountKind::Symlink {
-                to: self.to.filter(|Text(to)| !to.is_empty()).ok_or_else(|| needs("to"))?.0,
+                to: self
+                    .to
+                    .filter(|Text(to)| !to.is_empty())
+                    .ok_or_else(|| needs("to"))?
+                    .0,
             },
             Kind::Dir => MountKind::Dir { mode: mode(0o755) },
             Kind::Mask => MountKind::Mask,
@@ -459,7 +483,11 @@ impl RawSettings {
         if let Some(both) = share.iter().find(|ns| isolate.contains(ns)) {
             return Err(format!("`share` and `isolate` both name {}", both.name()));
         }
-        if self.command.as_ref().is_some_and(|Many(words)| words.is_empty()) {
+        if self
+            .command
+            .as_ref()
+            .is_some_and(|Many(words)| words.is_empty())
+        {
             return Err("`command` is empty".into());
         }
         let words = |Many(list): Many<Word>| list.into_iter().map(|Word(word)| word).collect();
@@ -478,13 +506,13 @@ impl RawSettings {
             map_subordinate: self.map_subordinate,
             capabilities: self.cap_add.map(words),
             hostname: self.hostname.map(|Text(Hostname(name))| name),
-            prefer: self
-                .prefer
-                .map_or(FeatureSet::EMPTY, |Many(list)| {
-                    list.into_iter().fold(FeatureSet::EMPTY, FeatureSet::union)
-                }),
+            prefer: self.prefer.map_or(FeatureSet::EMPTY, |Many(list)| {
+                list.into_iter().fold(FeatureSet::EMPTY, FeatureSet::union)
+            }),
             cwd: self.cwd.map(|Text(path)| path),
-            env: self.env.map_or_else(BTreeMap::new, |Environment(variables)| variables),
+            env: self
+                .env
+                .map_or_else(BTreeMap::new, |Environment(variables)| variables),
             inherit_env: self.inherit_env,
             timeout: self.timeout.map(|Text(time)| time),
             command: self.command.map(|Many(words)| words),
@@ -494,7 +522,9 @@ impl RawSettings {
 
 impl<'de> Deserialize<'de> for Settings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        RawSettings::deserialize(deserializer)?.check().map_err(de::Error::custom)
+        RawSettings::deserialize(deserializer)?
+            .check()
+            .map_err(de::Error::custom)
     }
 }
 
@@ -510,7 +540,10 @@ mod tests {
     /// The message, and the text that it points at.
     fn error(text: &str) -> (String, &str) {
         let error = toml::from_str::<Settings>(text).unwrap_err();
-        (error.message().to_owned(), error.span().map_or("", |span| &text[span]))
+        (
+            error.message().to_owned(),
+            error.span().map_or("", |span| &text[span]),
+        )
     }
 
     #[test]
@@ -555,46 +588,82 @@ mod tests {
             target = "/etc/motd"
             "#,
         );
-        let config = settings.config(|path| Ok(path.to_str().unwrap().into())).unwrap();
+        let config = settings
+            .config(|path| Ok(path.to_str().unwrap().into()))
+            .unwrap();
         assert_eq!(config.root, crate::Root::Dir("root".into()));
         assert_eq!(
             config.root_access,
-            Some(RootAccess::ReadOnlyExcept(vec![SandboxPath::new("/var/cache").unwrap()]))
+            Some(RootAccess::ReadOnlyExcept(vec![
+                SandboxPath::new("/var/cache").unwrap()
+            ]))
         );
-        assert_eq!(config.ids, Ids::Pair { uid: 1000, gid: 100 });
+        assert_eq!(
+            config.ids,
+            Ids::Pair {
+                uid: 1000,
+                gid: 100
+            }
+        );
         assert_eq!(config.capabilities, Capabilities::Only(vec![]));
         assert!(config.prefer.contains(Feature::Mask) && config.prefer.contains(Feature::Pid));
         assert_eq!(settings.timeout, Some(Duration::from_secs(90)));
         assert_eq!(settings.env[&OsString::from("HOME")], None);
-        assert_eq!(config.mounts[3].kind, MountKind::Bind {
-            source: "src".into(),
-            access: Access::ReadOnly
-        });
-        assert_eq!(config.mounts[4].kind, MountKind::Tmpfs { size: Some(1 << 20), mode: 0o755 });
+        assert_eq!(
+            config.mounts[3].kind,
+            MountKind::Bind {
+                source: "src".into(),
+                access: Access::ReadOnly
+            }
+        );
+        assert_eq!(
+            config.mounts[4].kind,
+            MountKind::Tmpfs {
+                size: Some(1 << 20),
+                mode: 0o755
+            }
+        );
         assert!(config.mounts[4].covers);
-        assert_eq!(config.mounts[5].kind, MountKind::File {
-            data: b"passwd"[..].into(),
-            mode: 0o644
-        });
-        assert_eq!(config.mounts[6].kind, MountKind::File {
-            data: b"hello"[..].into(),
-            mode: 0o644
-        });
+        assert_eq!(
+            config.mounts[5].kind,
+            MountKind::File {
+                data: b"passwd"[..].into(),
+                mode: 0o644
+            }
+        );
+        assert_eq!(
+            config.mounts[6].kind,
+            MountKind::File {
+                data: b"hello"[..].into(),
+                mode: 0o644
+            }
+        );
         assert_eq!(read("timeout = 2").timeout, Some(Duration::from_secs(2)));
-        assert_eq!(read("timeout = 0.5").timeout, Some(Duration::from_millis(500)));
+        assert_eq!(
+            read("timeout = 0.5").timeout,
+            Some(Duration::from_millis(500))
+        );
         assert_eq!(read("root = true").gid, Some(0));
     }
 
     #[test]
     fn an_error_points_at_what_is_wrong() {
         for (text, message, place) in [
-            ("bare = true\nred-only = true", "unknown field `red-only`", "red-only"),
+            (
+                "bare = true\nred-only = true",
+                "unknown field `red-only`",
+                "red-only",
+            ),
             ("network = \"none\"", "neither \"isolated\" nor", "\"none\""),
             ("timeout = \"soon\"", "not a span of time", "\"soon\""),
             ("timeout = 0", "no time at all", "0"),
             ("timeout = -1.5", "not a span of time", "-1.5"),
             ("timeout = nan", "not a span of time", "nan"),
-            ("prefer = [\"network\",\n\"net\"]", "unknown feature \"net\"", "\"net\""),
+            (
+                "prefer = [\"network\",\n\"net\"]",
+                "unknown feature \"net\"",
+                "\"net\"",
+            ),
             ("share = [\"network\"]", "unknown namespace", "\"network\""),
             ("uid = -1", "expected an id", "-1"),
             ("uid = 4294967295", "expected an id", "4294967295"),
@@ -607,9 +676,21 @@ mod tests {
             ("[env]\nA = false", "or true for the caller's", "false"),
             ("[env]\n\"A=B\" = \"1\"", "name of a variable", "\"A=B\""),
             ("sandbox = [1]", "expected a path", "[1]"),
-            ("[[mount]]\ntype = \"zfs\"\ntarget = \"/a\"", "known are: bind", "\"zfs\""),
-            ("[[mount]]\ntype = \"dir\"\ntarget = \"/a\"\nperms = 755", "string", "755"),
-            ("[[mount]]\ntype = \"dir\"\ntarget = \"/a\"\nsise = 1", "unknown field", "sise"),
+            (
+                "[[mount]]\ntype = \"zfs\"\ntarget = \"/a\"",
+                "known are: bind",
+                "\"zfs\"",
+            ),
+            (
+                "[[mount]]\ntype = \"dir\"\ntarget = \"/a\"\nperms = 755",
+                "string",
+                "755",
+            ),
+            (
+                "[[mount]]\ntype = \"dir\"\ntarget = \"/a\"\nsise = 1",
+                "unknown field",
+                "sise",
+            ),
         ] {
             let (said, pointed) = error(text);
             assert!(said.contains(message), "{text}: {said}");
@@ -621,16 +702,28 @@ mod tests {
     fn an_error_about_a_mount_points_at_that_mount() {
         let good = "[[mount]]\ntype = \"proc\"\ntarget = \"/proc\"\n";
         for (bad, message) in [
-            ("[[mount]]\ntype = \"bind\"\ntarget = \"/a\"\n", "needs `source`"),
+            (
+                "[[mount]]\ntype = \"bind\"\ntarget = \"/a\"\n",
+                "needs `source`",
+            ),
             ("[[mount]]\ntype = \"mask\"\n", "missing field `target`"),
-            ("[[mount]]\ntype = \"proc\"\ntarget = \"/a\"\nsize = 1\n", "means nothing"),
-            ("[[mount]]\ntype = \"symlink\"\ntarget = \"/a\"\n", "needs `to`"),
+            (
+                "[[mount]]\ntype = \"proc\"\ntarget = \"/a\"\nsize = 1\n",
+                "means nothing",
+            ),
+            (
+                "[[mount]]\ntype = \"symlink\"\ntarget = \"/a\"\n",
+                "needs `to`",
+            ),
         ] {
             let text = format!("{good}{bad}{good}");
             let error = toml::from_str::<Settings>(&text).unwrap_err();
             assert!(error.message().contains(message), "{}", error.message());
             let at = error.span().unwrap().start;
-            assert!((good.len()..good.len() + bad.len()).contains(&at), "{bad}: {at}");
+            assert!(
+                (good.len()..good.len() + bad.len()).contains(&at),
+                "{bad}: {at}"
+            );
         }
     }
 

@@ -13,10 +13,17 @@ impl FromStr for Namespace {
     type Err = ValueError;
 
     fn from_str(word: &str) -> Result<Self, ValueError> {
-        Self::ALL.iter().copied().find(|ns| ns.name() == word).ok_or_else(|| {
-            let known: Vec<&str> = Self::ALL.iter().map(|ns| ns.name()).collect();
-            ValueError(format!("unknown namespace {word:?}; known are: {}", known.join(", ")))
-        })
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|ns| ns.name() == word)
+            .ok_or_else(|| {
+                let known: Vec<&str> = Self::ALL.iter().map(|ns| ns.name()).collect();
+                ValueError(format!(
+                    "unknown namespace {word:?}; known are: {}",
+                    known.join(", ")
+                ))
+            })
     }
 }
 
@@ -27,7 +34,9 @@ impl FromStr for Network {
         match word {
             "isolated" => Ok(Self::Isolated),
             "shared" => Ok(Self::Shared),
-            _ => Err(ValueError(format!("{word:?} is neither \"isolated\" nor \"shared\""))),
+            _ => Err(ValueError(format!(
+                "{word:?} is neither \"isolated\" nor \"shared\""
+            ))),
         }
     }
 }
@@ -43,7 +52,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, ValueError> {
             "{text:?} is not a span of time; write a number with ms, s, m or h, such as 90s or 1.5h"
         ))
     };
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit: u128 = match unit {
         "ms" => 1_000_000,
@@ -83,9 +94,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, ValueError> {
 /// [`ValueError`] if it is anything else, zero, or larger than 64 bits hold.
 pub fn parse_size(text: &str) -> Result<u64, ValueError> {
     let not_one = || {
-        ValueError(format!("{text:?} is not a size; write bytes, or a number with K, M, G or T"))
+        ValueError(format!(
+            "{text:?} is not a size; write bytes, or a number with K, M, G or T"
+        ))
     };
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, suffix) = text.split_at(digits);
     let shift = match suffix.strip_suffix("iB").unwrap_or(suffix) {
         "" if suffix.is_empty() => 0,
@@ -98,7 +113,10 @@ pub fn parse_size(text: &str) -> Result<u64, ValueError> {
     if number.is_empty() {
         return Err(not_one());
     }
-    let size = number.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift));
+    let size = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(1 << shift));
     match size {
         // tmpfs takes 0 for "without limit", which is not what it says.
         Some(0) => Err(ValueError(format!("{text:?} leaves room for nothing"))),
@@ -139,8 +157,25 @@ mod tests {
             assert_eq!(parse_duration(text).unwrap().as_millis(), ms, "{text}");
         }
         for text in [
-            "", "s", "0", "0s", "0.0h", "-1", "+1", "1 s", "1d", "1.s", ".5", "1.2.3", "1e3",
-            "inf", "nan", "18446744073709551616", "18446744073709551615h", "1S", "\u{663}s",
+            "",
+            "s",
+            "0",
+            "0s",
+            "0.0h",
+            "-1",
+            "+1",
+            "1 s",
+            "1d",
+            "1.s",
+            ".5",
+            "1.2.3",
+            "1e3",
+            "inf",
+            "nan",
+            "18446744073709551616",
+            "18446744073709551615h",
+            "1S",
+            "\u{663}s",
         ] {
             assert!(parse_duration(text).is_err(), "{text:?}");
         }
@@ -151,7 +186,19 @@ mod tests {
         assert_eq!(parse_size("4096").unwrap(), 4096);
         assert_eq!(parse_size("64M").unwrap(), 64 << 20);
         assert_eq!(parse_size("1GiB").unwrap(), 1 << 30);
-        for text in ["", "0", "0K", "M", "iB", "1iB", "-1", "1.5G", "1X", "16777216T", "1 M"] {
+        for text in [
+            "",
+            "0",
+            "0K",
+            "M",
+            "iB",
+            "1iB",
+            "-1",
+            "1.5G",
+            "1X",
+            "16777216T",
+            "1 M",
+        ] {
             assert!(parse_size(text).is_err(), "{text:?}");
         }
     }

@@ -41,6 +41,7 @@ pub(super) fn too_many_processes(out: &mut Hints) {
 }
 
 fn limits(out: &mut Hints, set: NamespaceSet, d: &Diagnosis) {
+    const UNLIMITED: u64 = 0x7fff_ffff;
     let setting = |kind: &str| format!("user.max_{kind}_namespaces");
     for kind in set
         .names()
@@ -72,6 +73,8 @@ fn limits(out: &mut Hints, set: NamespaceSet, d: &Diagnosis) {
             let value: u64 = d.setting(&setting(kind))?.parse().ok()?;
             Some((value, kind))
         })
+        // What a new user namespace begins with is no limit: then it is one around it.
+        .filter(|(value, _)| *value < UNLIMITED)
         .min_by_key(|(value, _)| *value);
     if let Some((value, kind)) = least {
         out.sysctl(

@@ -89,6 +89,24 @@ impl HostFacts {
         )
     }
 
+    /// Why no command can have these ids: they stand for no id, or do not exist in the user
+    /// namespace that the caller lives in.
+    #[must_use]
+    pub fn ids_reason(&self, uid: u32, gid: u32) -> Option<Reason> {
+        [("uid", uid, &self.uid_map), ("gid", gid, &self.gid_map)]
+            .into_iter()
+            .find_map(|(what, id, map)| {
+                let why = if id == u32::MAX {
+                    "it stands for no id"
+                } else if covers(map, id, 1) {
+                    return None;
+                } else {
+                    "the caller lives in a user namespace that has no such id"
+                };
+                Some(Reason::new(format!("{what} {id} cannot be mapped: {why}")))
+            })
+    }
+
     /// Why a range of subordinate ids cannot be mapped, and all that is missing for it. `None`
     /// where it can, and where it was not looked into.
     #[must_use]

@@ -192,7 +192,7 @@ impl Planner<'_> {
                 kind: "root",
             });
         }
-        if let Some(hidden) = self.tree.configured_within(at) {
+        if let Some(hidden) = self.tree.hidden_by_mount_on(at) {
             if !mount.covers {
                 return Err(PlanError::Hides {
                     later: mount.target.clone(),
@@ -235,6 +235,7 @@ impl Planner<'_> {
         let configured = Configured {
             kind: mount.kind.name(),
             target: mount.target.clone(),
+            is_place: matches!(mount.kind, MountKind::Dir { .. }),
         };
         self.tree.configure(at, configured);
     }

@@ -49,6 +49,7 @@ impl<'a> Planner<'a> {
                 Configured {
                     kind: "writable path",
                     target: path,
+                    is_place: false,
                 },
             );
         }

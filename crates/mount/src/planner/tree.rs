@@ -67,6 +67,8 @@ pub(super) struct Configured {
     pub(super) kind: &'static str,
     /// As it was written, that is, before links were followed.
     pub(super) target: SandboxPath,
+    /// Whether it is a mere directory, which a mount on it puts to use rather than hides.
+    pub(super) is_place: bool,
 }
 
 #[derive(Debug)]
@@ -183,12 +185,15 @@ impl Tree {
         }
     }
 
-    /// Something that was configured at `id` or below it.
-    pub(super) fn configured_within(&self, mut id: NodeId) -> Option<&Configured> {
+    /// Something that was configured at `id` or below it, and that a mount on `id` would hide.
+    pub(super) fn hidden_by_mount_on(&self, mount_point: NodeId) -> Option<&Configured> {
+        let mut id = mount_point;
         loop {
             let node = &self.nodes[id.0];
-            if node.configured.is_some() {
-                return node.configured.as_ref();
+            if let Some(found) = &node.configured
+                && !(found.is_place && id == mount_point)
+            {
+                return Some(found);
             }
             id = *node
                 .children

@@ -616,6 +616,42 @@ fn no_mount_hides_another_unless_it_is_meant() {
 }
 
 #[test]
+fn a_directory_made_on_purpose_may_be_mounted_on() {
+    let fs = host().symlink("/r/l", "new").dir("/r/w");
+    for mount in [bind("/new"), bind("/l")] {
+        assert_plan(
+            &read_only(vec![dir("/new"), mount]),
+            &fs,
+            &[
+                r#"root "/r" read-only"#,
+                r#"shadow "/" mode 0755, 1 kept, symlink "l" -> "new", dir "new" mode 0750"#,
+                r#"bind dir "/s" on "/new" read-write"#,
+            ],
+        );
+    }
+    for mount in [tmpfs("/new"), mask("/new")] {
+        planned(&read_only(vec![dir("/new"), mount]), &fs);
+    }
+    let hides = |mounts: Vec<Mount>| plan(&except(&["/w"], mounts), &fs).unwrap_err().to_string();
+    assert_eq!(
+        hides(vec![dir("/new"), dir("/new/deep"), tmpfs("/new")]),
+        r#"the tmpfs at "/new" hides the dir at "/new/deep""#
+    );
+    assert_eq!(
+        hides(vec![dir("/new"), tmpfs("/new"), bind("/new")]),
+        r#"the bind at "/new" hides the tmpfs at "/new""#
+    );
+    assert_eq!(
+        hides(vec![tmpfs("/new"), dir("/new"), bind("/new")]),
+        r#"the bind at "/new" hides the tmpfs at "/new""#
+    );
+    assert_eq!(
+        hides(vec![dir("/w"), bind("/w")]),
+        r#"the bind at "/w" hides the writable path at "/w""#
+    );
+}
+
+#[test]
 fn nothing_is_mounted_on_the_root() {
     let fs = host().symlink("/r/l", "..");
     for target in ["/", "/l"] {

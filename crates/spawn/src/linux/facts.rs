@@ -32,6 +32,7 @@ pub fn facts(config: &Config) -> HostFacts {
     // The others can map nothing but their own ids, which are in the map or there is no hope.
     if facts.capabilities.contains(CapSet::SETUID) {
         read_id_maps(&mut facts);
+        facts.setgroups = value("/proc/self/setgroups").is_none_or(|v| v != b"deny");
     }
     if config.ids == Ids::Subordinate {
         facts.subordinate = Some(subordinate(uid));

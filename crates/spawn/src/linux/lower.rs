@@ -23,6 +23,13 @@ pub(super) struct Lowered {
     pub(super) parent_maps: Option<(Vec<IdRange>, Vec<IdRange>, MapWriter)>,
 }
 
+impl Lowered {
+    /// Whether the child changes its user or group id.
+    pub(super) fn changes_ids(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op.action, Action::Ids { .. }))
+    }
+}
+
 /// The parts of procfs that act on the host or show it, for a root that is root on the host
 /// (kernel documentation, Documentation/filesystems/proc.rst).
 const PROC_PARTS: &[(&str, Protection)] = &[

@@ -1,6 +1,7 @@
 //! Linux: clone(2) with the caller's memory, the new mount API, pidfds.
 
 mod diagnose;
+mod dumpable;
 mod facts;
 mod init;
 mod lower;
@@ -16,7 +17,7 @@ mod wire;
 
 use sandboxlib_core::{ChildScript, SpawnError};
 
-pub use diagnose::diagnose;
+pub use diagnose::{diagnose, diagnose_command};
 pub use facts::facts;
 pub use poll::block_signals;
 pub use process::{Child, Signaller};

@@ -24,6 +24,8 @@ pub(super) struct Birth<'a> {
     pub(super) argv: *const *const u8,
     pub(super) envp: *const *const u8,
     pub(super) cwd: &'a CStr,
+    /// The descriptors that the child needs, all above 2, in ascending order.
+    pub(super) keep: &'a [Fd],
     /// Which descriptors go where, sources all above the targets.
     pub(super) streams: &'a [(Fd, Fd)],
     /// The steps that come after the script, by their numbers.
@@ -67,6 +69,7 @@ enum Never {}
 type Stopped = (u32, Failed);
 
 fn carry_out(birth: &Birth<'_>) -> core::result::Result<Never, Stopped> {
+    close_all_but(birth.keep).map_err(|failed| (birth.tail.streams, failed))?;
     // Modes of what is made during set-up are meant as they are.
     let umask = swap_umask(0);
     let mut tree = Tree::new();
@@ -134,11 +137,13 @@ fn await_word(control: Fd) -> Result<()> {
     }
 }
 
-/// The capabilities survive the change of ids, so that the step after this one can choose.
+/// The capabilities survive the change of ids, so that the step after this one can choose which
+/// of them stay.
 fn become_ids(uid: usize, gid: usize) -> Result<()> {
     sys::prctl(libc::PR_SET_KEEPCAPS, 1, 0).named(Call::Prctl)?;
     number(nr::SETRESGID, [gid; 3]).named(Call::SetGid)?;
-    number(nr::SETRESUID, [uid; 3]).named(Call::SetUid)
+    number(nr::SETRESUID, [uid; 3]).named(Call::SetUid)?;
+    sys::raise_permitted().named(Call::CapSet)
 }
 
 /// Gives up all capabilities but `keep`: the bounding set first, while there is the right to.
@@ -169,12 +174,25 @@ fn keep_capabilities(keep: u64) -> Result<()> {
     Ok(())
 }
 
-/// Leaves open what was named, and the control socket for the init program; everything else is
-/// closed by exec.
+/// Closes everything above 2 but the descriptors in `keep`.
+///
+/// Exec would close them too, but set-up takes a while, and until then a pipe of the caller would
+/// not end, nor could a program be executed that another thread has just written.
+fn close_all_but(keep: &[Fd]) -> Result<()> {
+    let mut first = 3;
+    for fd in keep.iter().copied().chain([Fd::MAX]) {
+        if fd > first {
+            let args = [arg(first), arg(fd - 1), 0];
+            number(nr::CLOSE_RANGE, args).named(Call::CloseRange)?;
+        }
+        first = fd.saturating_add(1);
+    }
+    Ok(())
+}
+
+/// Puts the streams in their places and leaves the control socket open for the init program.
+/// Everything else is close-on-exec.
 fn hand_over(birth: &Birth<'_>) -> Result<()> {
-    const CLOSE_RANGE_CLOEXEC: usize = 4;
-    let all = usize::try_from(u32::MAX).unwrap_or(usize::MAX);
-    number(nr::CLOSE_RANGE, [3, all, CLOSE_RANGE_CLOEXEC]).named(Call::CloseRange)?;
     for (from, to) in birth.streams {
         number(nr::DUP3, [arg(*from), arg(*to), 0]).named(Call::Duplicate)?;
     }

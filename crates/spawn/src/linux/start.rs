@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use sandboxlib_core::{ExecProblem, FailedStep, IdRange, MapWriter, NamespaceSet, SpawnError};
 
+use super::dumpable::Dumpable;
 use super::lower::{Lowered, map_text, text};
 use super::ops::Call;
 use super::process::{Child, Control};
@@ -28,8 +29,11 @@ pub(super) fn start(
     run: &Run,
 ) -> Result<Child, SpawnError> {
     let strings = Strings::new(run)?;
-    let init = init::program()?;
+    let init = init::program()?.as_raw_fd();
     let top = run.fds.iter().map(|(_, to)| *to).max().unwrap_or(2).max(2);
+    // Where a number that is asked for is in the way, a duplicate above it stands in.
+    let moved = if init > top { None } else { Some(duplicate(init, top)?) };
+    let init = moved.as_ref().map_or(init, |fd| fd.as_raw_fd());
     let (streams, ours) = Streams::open(run, top)?;
     let (control, theirs) = Control::pair()?;
     let theirs = above(theirs, top)?;
@@ -37,10 +41,15 @@ pub(super) fn start(
     let candidates_number = text(strings.candidates.len().to_string())?;
     let argv = strings.init_argv(&control_number, &candidates_number);
     let envp = null_terminated(&strings.env);
+    let mut keep = vec![theirs.as_raw_fd(), init];
+    keep.extend(streams.moves.iter().map(|(from, _)| *from).filter(|from| *from > 2));
+    keep.sort_unstable();
+    keep.dedup();
     let birth = Birth {
         ops: &lowered.ops,
+        keep: &keep,
         control: theirs.as_raw_fd(),
-        init: init.as_raw_fd(),
+        init,
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
         cwd: &strings.cwd,
@@ -49,6 +58,7 @@ pub(super) fn start(
     };
     let began = Instant::now();
     let stack = Stack::new()?;
+    let _restored = lowered.changes_ids().then(Dumpable::keep);
     let (pid, pidfd) = clone(lowered.namespaces, &stack, &birth)?;
     let mut child = Child::new(pid, pidfd, control, began, lowered.namespaces.pid, ours);
     drop(theirs);

@@ -328,3 +328,19 @@ pub(super) fn set_capabilities(keep: u64) -> core::result::Result<(), Errno> {
     unsafe { call(nr::CAPSET, [header.as_ptr() as usize, data.as_ptr() as usize, 0, 0, 0, 0]) }
         .map(drop)
 }
+
+/// Makes the permitted capabilities effective, which a change of user id leaves permitted alone.
+pub(super) fn raise_permitted() -> core::result::Result<(), Errno> {
+    const VERSION_3: u32 = 0x2008_0522;
+    let header: [u32; 2] = [VERSION_3, 0];
+    // Twice effective, permitted, inheritable: the low and the high words.
+    let mut data = [0u32; 6];
+    let args = [header.as_ptr() as usize, data.as_mut_ptr() as usize, 0, 0, 0, 0];
+    // SAFETY: header and data are live for the call and of version 3's size.
+    unsafe { call(nr::CAPGET, args) }?;
+    data[0] = data[1];
+    data[3] = data[4];
+    let args = [header.as_ptr() as usize, data.as_ptr() as usize, 0, 0, 0, 0];
+    // SAFETY: as above.
+    unsafe { call(nr::CAPSET, args) }.map(drop)
+}

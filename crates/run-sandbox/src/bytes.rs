@@ -1,0 +1,65 @@
+//! How paths, arguments and variables, which are bytes, are shown as text.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+
+/// For people: as it is if it is plain, else quoted with escapes, so that no name can pretend to
+/// be a line of output.
+pub(crate) fn shown(bytes: impl AsRef<OsStr>) -> String {
+    let bytes = bytes.as_ref();
+    match bytes.to_str() {
+        Some(text) if !text.is_empty() && text.bytes().all(is_plain) => text.to_owned(),
+        _ => format!("{bytes:?}"),
+    }
+}
+
+fn is_plain(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"/._-+=:,@%^~".contains(&b)
+}
+
+/// For JSON: text, in which each byte that is not UTF-8, and each backslash, is `\xNN`. Nothing
+/// else writes that, so whoever reads it gets the bytes back.
+pub(crate) fn escaped(bytes: impl AsRef<OsStr>) -> String {
+    let mut text = String::new();
+    for chunk in bytes.as_ref().as_bytes().utf8_chunks() {
+        for (i, part) in chunk.valid().split('\\').enumerate() {
+            if i > 0 {
+                text.push_str("\\x5c");
+            }
+            text.push_str(part);
+        }
+        for byte in chunk.invalid() {
+            // Writing to a String does not fail.
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn for_people() {
+        assert_eq!(shown("/a/b-c.d"), "/a/b-c.d");
+        assert_eq!(shown("a b"), "\"a b\"");
+        assert_eq!(shown(""), "\"\"");
+        assert_eq!(
+            shown("a\nrun-sandbox: done\u{1b}"),
+            r#""a\nrun-sandbox: done\u{1b}""#
+        );
+        assert_eq!(shown(OsStr::from_bytes(b"\xff")), r#""\xFF""#);
+    }
+
+    #[test]
+    fn for_json_nothing_is_lost() {
+        assert_eq!(escaped("a\u{e9}\n"), "a\u{e9}\n");
+        assert_eq!(
+            escaped(OsStr::from_bytes(b"a\xff\xc3b")),
+            "a\\xffb".replace("ffb", "ff\\xc3b")
+        );
+        assert_eq!(escaped("\\xff"), "\\x5cxff");
+    }
+}

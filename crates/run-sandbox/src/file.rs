@@ -1,0 +1,143 @@
+//! The configuration file.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use sandboxlib::config::Settings;
+use sandboxlib::core::CapSet;
+
+use crate::bytes::shown;
+use crate::settings::system;
+
+/// A file that was read.
+#[derive(Debug)]
+pub(crate) struct ConfigFile {
+    path: PathBuf,
+    text: String,
+    /// What it says, with every path of the host made absolute.
+    pub(crate) settings: Settings,
+}
+
+/// Reads `path`. The error is a message with the place in the file.
+pub(crate) fn read(path: &Path) -> Result<ConfigFile, String> {
+    let bytes = std::fs::read(path)
+        .map_err(|e| format!("--config: cannot read {path:?}: {}", system(&e)))?;
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(e) => {
+            let good = e.utf8_error().valid_up_to();
+            let before = String::from_utf8_lossy(&e.as_bytes()[..good]).into_owned();
+            return Err(format!(
+                "{}: a byte that is not UTF-8",
+                place(path, &before, good)
+            ));
+        }
+    };
+    let mut settings: Settings = toml::from_str(&text).map_err(|e| {
+        let at = e.span().map_or(0, |span| span.start);
+        format!(
+            "{}: {}",
+            place(path, &text, at),
+            e.message().replace('\n', " ")
+        )
+    })?;
+    let absolute = std::path::absolute(path)
+        .map_err(|e| format!("--config: cannot resolve {path:?}: {}", system(&e)))?;
+    settings.rebase(absolute.parent().unwrap_or(Path::new("/")));
+
+    let file = ConfigFile {
+        path: path.to_owned(),
+        text,
+        settings,
+    };
+    for word in file.settings.capabilities.iter().flatten() {
+        if let Err(e) = CapSet::from_names([word]) {
+            return Err(format!("{}: {e}", file.place_of("cap-add", word)));
+        }
+    }
+    Ok(file)
+}
+
+impl ConfigFile {
+    /// Where the file says `word` for `key`.
+    pub(crate) fn place_of(&self, key: &str, word: &str) -> String {
+        let key_at = self.text.find(key).unwrap_or(0);
+        let word_at = self.text[key_at..].find(&format!("\"{word}\""));
+        place(&self.path, &self.text, key_at + word_at.unwrap_or(0))
+    }
+}
+
+/// `FILE:LINE:COLUMN` for the byte `at` of `text`.
+fn place(path: &Path, text: &str, at: usize) -> String {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    format!("{}:{line}:{column}", shown(AsRef::<OsStr>::as_ref(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &[u8]) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("box.toml");
+        std::fs::write(&path, text).unwrap();
+        let said = read(&path).unwrap_err();
+        let rest = said.strip_prefix(&format!("{}:", path.display()));
+        rest.unwrap_or_else(|| panic!("{said}")).to_owned()
+    }
+
+    #[test]
+    fn errors_have_line_and_column() {
+        for (text, begin) in [
+            (
+                &b"bare = true\n  red-only = true\n"[..],
+                "2:3: unknown field `red-only`",
+            ),
+            (
+                b"# \xc3\xa9\nnetwork = \"none\"",
+                "2:11: \"none\" is neither",
+            ),
+            (b"\n\nbare = yes", "3:8: "),
+            (b"bare = true\nbare = true", "2:1: "),
+            (b"hostname = \"\xff\"", "1:13: a byte that is not UTF-8"),
+            (
+                b"cap-add = [\"kill\",\n \"chow\"]",
+                "2:2: unknown capability \"chow\"",
+            ),
+            (b"root = true\nuid = 4", "1:1: `root` stands for"),
+        ] {
+            let said = error(text);
+            assert!(said.starts_with(begin), "{said}");
+        }
+    }
+
+    #[test]
+    fn paths_start_at_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("box.toml");
+        let text =
+            "sandbox = \"root\"\n[[mount]]\ntype = \"bind\"\nsource = \"src\"\ntarget = \"/b\"";
+        std::fs::write(&path, text).unwrap();
+        let mut settings = read(&path).unwrap().settings;
+        assert_eq!(settings.sandbox, Some(dir.path().join("root")));
+        assert_eq!(
+            settings.mounts[0].host_path(),
+            Some(&mut dir.path().join("src"))
+        );
+        assert!(
+            read(Path::new("/missing"))
+                .unwrap_err()
+                .starts_with("--config: cannot read")
+        );
+    }
+
+    #[test]
+    fn the_example_in_the_readme_is_right() {
+        let readme = include_str!("../README.md");
+        let begin = readme.find("```toml\n").unwrap() + 8;
+        let text = &readme[begin..begin + readme[begin..].find("```").unwrap()];
+        toml::from_str::<Settings>(text).unwrap();
+    }
+}

@@ -1,0 +1,209 @@
+//! The program run-sandbox: see README.md, and `run-sandbox --help`.
+#![forbid(unsafe_code)]
+
+mod bytes;
+mod explain;
+mod file;
+mod help;
+mod options;
+mod parse;
+mod render;
+mod report;
+mod settings;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use sandboxlib::core::{End, Enforcement, Outcome};
+use sandboxlib::{Error, Sandbox};
+
+use crate::parse::{Args, Format, Invocation};
+use crate::render::Failure;
+use crate::report::{Report, Target};
+use crate::settings::{Caller, Run};
+
+/// The status of a command whose time was up, as timeout(1) has it.
+const TIMED_OUT: u8 = 124;
+
+/// The signals that reach the command when they are sent to this program: hangup, interrupt,
+/// quit, user 1 and 2, terminate. The numbers are the same wherever this program runs but for
+/// SIGUSR1 and 2.
+const FORWARDED: &[i32] = if cfg!(any(target_os = "linux", target_os = "android")) {
+    &[1, 2, 3, 10, 12, 15]
+} else {
+    &[1, 2, 3, 30, 31, 15]
+};
+
+fn main() -> ExitCode {
+    let done = match parse::parse(std::env::args_os().skip(1)) {
+        Ok(Invocation::Help { long }) => print(&help::help(long)),
+        Ok(Invocation::Version) => print(&format!(
+            "{} {}\n",
+            options::NAME,
+            env!("CARGO_PKG_VERSION")
+        )),
+        Ok(Invocation::Run(args)) => run(*args),
+        Err(message) => Err(message.into()),
+    };
+    ExitCode::from(done.unwrap_or_else(|failure| {
+        say_failure(&failure);
+        failure.status()
+    }))
+}
+
+/// Does what was asked for, and gives the exit status.
+fn run(mut args: Args) -> Result<u8, Failure> {
+    // Whether the report can be written is known before anything is run.
+    let report = args
+        .report
+        .take()
+        .map(|path| Target::open(&path))
+        .transpose()?;
+    let result = run_or_explain(args);
+    let Some(target) = report else {
+        return result.map(|(status, _)| status);
+    };
+    let content = match &result {
+        Ok((_, Some((enforcement, outcome)))) => Report::finished(enforcement, outcome),
+        Ok((_, None)) => Report::default(),
+        Err(failure) => Report::failed(failure),
+    };
+    if let Err(e) = target.write(&content) {
+        // The command has run, and its status is worth more.
+        say(&format!("--report: cannot write: {}", settings::system(&e)));
+    }
+    result.map(|(status, _)| status)
+}
+
+type Finished = (u8, Option<(Enforcement, Outcome)>);
+
+fn run_or_explain(args: Args) -> Result<Finished, Failure> {
+    let file = args.config.as_deref().map(file::read).transpose()?;
+    let backend_is_from_file = args.settings.backend.is_none();
+    let settings = match &file {
+        Some(file) => args.settings.over(file.settings.clone()),
+        None => args.settings,
+    };
+    let run = settings::settle(settings, &Caller::current())?;
+
+    let mut sandbox = Sandbox::from_config(run.config.clone());
+    if !run.backends.is_empty() {
+        sandbox = sandbox.backends(run.backends.iter().cloned());
+    }
+    let place = |error: Error| match (&error, &file) {
+        (Error::UnknownBackend { name, .. }, Some(file))
+            if backend_is_from_file && !run.backends.is_empty() =>
+        {
+            // The library takes an underscore for a dash.
+            let word = run
+                .backends
+                .iter()
+                .find(|word| word.replace('_', "-") == *name);
+            let word = word.unwrap_or(name);
+            Failure::Bad(format!("{}: {error}", file.place_of("backend", word)))
+        }
+        _ => Failure::from(error),
+    };
+    if let Some(format) = args.explain {
+        let check = sandbox.check().map_err(place)?;
+        let plan = match format {
+            Format::Text => explain::text(&run, &check),
+            Format::Json => explain::json(&run, &check)
+                .map_err(|e| format!("cannot write the plan as JSON: {e}"))?,
+        };
+        return Ok((print(&plan)?, None));
+    }
+    let prepared = sandbox.prepare().map_err(place)?;
+    if args.verbose {
+        say(&format!("backend: {}", prepared.enforcement().backend));
+        explain::enforcement(prepared.enforcement())
+            .iter()
+            .for_each(|line| say(line));
+    }
+    let outcome = start_and_wait(&prepared, &run)?;
+    if outcome.end == End::TimedOut {
+        let time = run.timeout.unwrap_or_default();
+        say(&format!(
+            "the time of {time:?} was up; everything in the sandbox was killed"
+        ));
+    }
+    if args.verbose {
+        say(&usage(&outcome));
+    }
+    Ok((
+        status(outcome.end),
+        Some((prepared.enforcement().clone(), outcome)),
+    ))
+}
+
+fn start_and_wait(prepared: &sandboxlib::Prepared, run: &Run) -> Result<Outcome, Failure> {
+    let mut command = prepared.command(&run.program);
+    command.args(&run.arguments);
+    command.cwd(run.directory.clone());
+    for (name, value) in &run.environment {
+        command.env(name, value);
+    }
+    if let Some(timeout) = run.timeout {
+        command.timeout(timeout);
+    }
+    // From here on no signal is lost: it waits until there is a command to give it to.
+    sandboxlib::spawn::block_signals(FORWARDED)
+        .map_err(|e| format!("cannot block signals: {}", settings::system(&e)))?;
+    let mut child = command.spawn()?;
+    Ok(child.wait_forwarding(FORWARDED)?)
+}
+
+/// The exit status that tells how the command ended.
+fn status(end: End) -> u8 {
+    const KILLED: i32 = 9;
+    let from_signal = |number: i32| u8::try_from(128 + number).unwrap_or(u8::MAX);
+    match end {
+        End::Exited(status) => u8::try_from(status & 0xff).unwrap_or(u8::MAX),
+        End::Signalled(number) => from_signal(number),
+        End::TimedOut => TIMED_OUT,
+        _ => from_signal(KILLED),
+    }
+}
+
+/// What a run used, in one line.
+fn usage(outcome: &Outcome) -> String {
+    let end = match outcome.end {
+        End::Exited(status) => format!("exit status {status}"),
+        End::Signalled(number) => format!("ended by signal {number}"),
+        End::TimedOut => "timed out".to_owned(),
+        _ => "killed".to_owned(),
+    };
+    let seconds = |time: std::time::Duration| format!("{:.3} s", time.as_secs_f64());
+    let memory = outcome.peak_memory.map_or(String::new(), |bytes| {
+        format!(", peak memory {} KiB", bytes.div_ceil(1024))
+    });
+    format!(
+        "{end} after {}, {} of it in user mode and {} in the kernel{memory}",
+        seconds(outcome.wall),
+        seconds(outcome.user),
+        seconds(outcome.system)
+    )
+}
+
+fn say_failure(failure: &Failure) {
+    failure.message().iter().for_each(|line| say(line));
+    for hint in failure.hints() {
+        say(&format!("hint: {hint}"));
+    }
+}
+
+/// Prints a message of this program. Where it cannot be printed there is nobody to tell.
+fn say(message: &str) {
+    let _ = io::stderr().write_all(format!("{}: {message}\n", options::NAME).as_bytes());
+}
+
+/// Prints what was asked for. A reader that has seen enough is no failure.
+fn print(text: &str) -> Result<u8, Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {}", settings::system(&e)).into())
+        }
+        _ => Ok(0),
+    }
+}

@@ -1,0 +1,526 @@
+//! Every option of run-sandbox, as plain data. The parser and `--help` are driven by it, and
+//! `cargo xtask` includes this file for the man page and the shell completions, so it uses
+//! nothing but the language itself.
+
+/// The name of the program.
+pub(crate) const NAME: &str = "run-sandbox";
+
+/// What the program is, in one line.
+pub(crate) const ABOUT: &str = "run a command with its own root, mounts and network";
+
+/// How it is called.
+pub(crate) const USAGE: &str = "run-sandbox [OPTIONS] SANDBOX [--] [COMMAND [ARG]...]";
+
+/// What it does, in paragraphs.
+pub(crate) const DESCRIPTION: &[&str] = &[
+    "SANDBOX is a directory that COMMAND sees as its root, or / for the host's own root. \
+     Without COMMAND, /bin/sh is run. Options stand in front of SANDBOX; whatever follows COMMAND \
+     belongs to it.",
+    "Unless told otherwise, COMMAND has no network but a loopback interface, sees no process but \
+     its own, and has an empty environment but for PATH, and TERM on a terminal. /proc, a minimal \
+     /dev and an empty /tmp are there. A directory as SANDBOX can be written to; the host's root \
+     cannot. What cannot be enforced on this host is refused before anything is run.",
+    "COMMAND is looked up by the PATH inside the root. It starts in / of the root; with / as \
+     SANDBOX, in the caller's working directory if that can be seen inside.",
+];
+
+/// A heading under which options are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// The root and what is mounted below it.
+    Files,
+    /// What is shared with the host besides files.
+    Isolation,
+    /// Ids and capabilities.
+    Identity,
+    /// How the command is run.
+    Run,
+    /// What is told about it.
+    Telling,
+}
+
+impl Group {
+    /// The groups in the order in which they are shown.
+    pub(crate) const ALL: &'static [Self] = &[
+        Self::Files,
+        Self::Isolation,
+        Self::Identity,
+        Self::Run,
+        Self::Telling,
+    ];
+
+    /// The heading.
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::Files => "Files",
+            Self::Isolation => "Isolation",
+            Self::Identity => "Identity",
+            Self::Run => "The run",
+            Self::Telling => "Information",
+        }
+    }
+}
+
+/// Which option it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Id {
+    Backend,
+    Bare,
+    Bind,
+    CapAdd,
+    Config,
+    Cover,
+    Cwd,
+    Dev,
+    Dir,
+    Env,
+    Explain,
+    File,
+    Gid,
+    Help,
+    Hostname,
+    InheritEnv,
+    Isolate,
+    MapSubordinate,
+    Mask,
+    Network,
+    Perms,
+    Prefer,
+    Proc,
+    ReadOnly,
+    Report,
+    RoBind,
+    Root,
+    Share,
+    Size,
+    Symlink,
+    Timeout,
+    Tmpfs,
+    Uid,
+    Verbose,
+    Version,
+    Writable,
+}
+
+/// An option.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Opt {
+    /// Which one.
+    pub(crate) id: Id,
+    /// Its long names without the dashes; the first is the one that messages use.
+    pub(crate) long: &'static [&'static str],
+    /// Its short name.
+    pub(crate) short: Option<char>,
+    /// The names of its values. Two values are two words: `--bind SRC DEST`.
+    pub(crate) values: &'static [&'static str],
+    /// Whether the value may be left out; then it is given as `--option=value`.
+    pub(crate) optional: bool,
+    /// The values that it takes, if there are so few.
+    pub(crate) choices: &'static [&'static str],
+    /// What it does, in one line.
+    pub(crate) help: &'static str,
+    /// The rest that is to be known about it.
+    pub(crate) more: &'static str,
+    /// Where it is listed.
+    pub(crate) group: Group,
+}
+
+const fn option(
+    id: Id,
+    group: Group,
+    long: &'static [&'static str],
+    values: &'static [&'static str],
+    help: &'static str,
+) -> Opt {
+    Opt {
+        id,
+        long,
+        short: None,
+        values,
+        optional: false,
+        choices: &[],
+        help,
+        more: "",
+        group,
+    }
+}
+
+impl Opt {
+    const fn more(mut self, more: &'static str) -> Self {
+        self.more = more;
+        self
+    }
+
+    const fn short(mut self, short: char) -> Self {
+        self.short = Some(short);
+        self
+    }
+
+    const fn choices(mut self, choices: &'static [&'static str]) -> Self {
+        self.choices = choices;
+        self
+    }
+
+    const fn optional(mut self) -> Self {
+        self.optional = true;
+        self
+    }
+}
+
+/// The options, in the order in which help shows them.
+pub(crate) const OPTIONS: &[Opt] = &[
+    option(
+        Id::ReadOnly,
+        Group::Files,
+        &["read-only"],
+        &[],
+        "let nothing below the root be changed",
+    )
+    .more(
+        "This is so for / in any case. Mounts are not concerned: each of them is writable or \
+             not by itself.",
+    ),
+    option(
+        Id::Writable,
+        Group::Files,
+        &["writable"],
+        &["PATH"],
+        "let PATH be changed after all",
+    )
+    .more(
+        "May be repeated; implies --read-only for the rest. PATH is absolute, as seen inside, \
+             and exists. Below the /tmp of the host, PATH is shown in the private /tmp.",
+    ),
+    option(
+        Id::Bind,
+        Group::Files,
+        &["bind"],
+        &["SRC", "DEST"],
+        "show SRC of the host at DEST, writable",
+    )
+    .more(
+        "SRC is a file or a directory, and may be relative to the working directory. This and \
+             the following kinds of mounts may be repeated and are applied in the order given. If \
+             DEST is missing it appears inside alone, unless its parent was made writable: then it \
+             is made there, and --report says so. A mount that hides an earlier one is an error, \
+             see --cover.",
+    ),
+    option(
+        Id::RoBind,
+        Group::Files,
+        &["ro-bind"],
+        &["SRC", "DEST"],
+        "show SRC of the host at DEST, read-only",
+    )
+    .more("What is mounted below SRC on the host is read-only too."),
+    option(
+        Id::Tmpfs,
+        Group::Files,
+        &["tmpfs"],
+        &["DEST"],
+        "put an empty file system in memory at DEST",
+    ),
+    option(
+        Id::Proc,
+        Group::Files,
+        &["proc"],
+        &["DEST"],
+        "put procfs at DEST",
+    ),
+    option(
+        Id::Dev,
+        Group::Files,
+        &["dev"],
+        &["DEST"],
+        "put a directory of harmless devices at DEST",
+    )
+    .more("null, zero, full, random, urandom, tty, pts, ptmx, shm, fd, stdin, stdout, stderr."),
+    option(
+        Id::File,
+        Group::Files,
+        &["file"],
+        &["SRC", "DEST"],
+        "put a read-only copy of the file SRC at DEST",
+    ),
+    option(
+        Id::Symlink,
+        Group::Files,
+        &["symlink"],
+        &["TARGET", "PATH"],
+        "make PATH a symbolic link that says TARGET",
+    ),
+    option(
+        Id::Dir,
+        Group::Files,
+        &["dir"],
+        &["PATH"],
+        "make the directory PATH, if it is missing",
+    ),
+    option(
+        Id::Mask,
+        Group::Files,
+        &["mask"],
+        &["PATH"],
+        "refuse access to PATH, whatever is there",
+    ),
+    option(
+        Id::Size,
+        Group::Files,
+        &["size"],
+        &["BYTES"],
+        "limit the --tmpfs that comes next to BYTES",
+    )
+    .more("With K, M, G or T for powers of 1024. The default is half of the memory."),
+    option(
+        Id::Perms,
+        Group::Files,
+        &["perms"],
+        &["OCTAL"],
+        "permissions of the next --tmpfs, --file or --dir",
+    )
+    .more("The defaults are 1777 for --tmpfs, 644 for --file and 755 for --dir."),
+    option(
+        Id::Cover,
+        Group::Files,
+        &["cover"],
+        &[],
+        "let the mount that comes next hide earlier ones",
+    ),
+    option(
+        Id::Bare,
+        Group::Files,
+        &["bare"],
+        &[],
+        "leave out the usual /proc, /dev and /tmp",
+    )
+    .more(
+        "Without this they come before all other mounts, except those whose place is wanted \
+             by a mount there or above, or by a --writable path there or below.",
+    ),
+    option(
+        Id::Network,
+        Group::Isolation,
+        &["network"],
+        &["WHICH"],
+        "isolated (the default), or shared with the host",
+    )
+    .choices(&["isolated", "shared"]),
+    option(
+        Id::Share,
+        Group::Isolation,
+        &["share"],
+        &["NAMESPACE"],
+        "share a namespace with the host",
+    )
+    .choices(&["user", "pid", "ipc", "uts", "cgroup", "time"])
+    .more("May be repeated. The time namespace is shared unless it is isolated."),
+    option(
+        Id::Isolate,
+        Group::Isolation,
+        &["isolate"],
+        &["NAMESPACE"],
+        "insist on a namespace of the sandbox's own",
+    )
+    .choices(&["user", "pid", "ipc", "uts", "cgroup", "time"])
+    .more(
+        "May be repeated. pid, ipc, uts and cgroup are isolated without this where the \
+             backend can; with this the run fails where it cannot.",
+    ),
+    option(
+        Id::Hostname,
+        Group::Isolation,
+        &["hostname"],
+        &["NAME"],
+        "the host name inside",
+    ),
+    option(
+        Id::Prefer,
+        Group::Isolation,
+        &["prefer"],
+        &["LIST"],
+        "run even if these features cannot be enforced",
+    )
+    .more(
+        "LIST is names separated by commas: root, read-only, bind, tmpfs, proc, dev, file, \
+             entries, mask, network, pid, ipc, uts, cgroup, time, user, ids, subordinate; mounts \
+             for all kinds of mounts; all. What was not enforced is in --report, and is printed \
+             with -v. Another root is never given up.",
+    ),
+    option(
+        Id::Uid,
+        Group::Identity,
+        &["uid"],
+        &["N"],
+        "the user id inside",
+    ),
+    option(
+        Id::Gid,
+        Group::Identity,
+        &["gid"],
+        &["N"],
+        "the group id inside",
+    ),
+    option(
+        Id::Root,
+        Group::Identity,
+        &["root"],
+        &[],
+        "be root inside: --uid 0 --gid 0",
+    ),
+    option(
+        Id::MapSubordinate,
+        Group::Identity,
+        &["map-subordinate"],
+        &[],
+        "be root inside, with further ids",
+    )
+    .more(
+        "The ids that /etc/subuid and /etc/subgid grant the caller are seen as 1 and up, so \
+             that files can be given to other users.",
+    ),
+    option(
+        Id::CapAdd,
+        Group::Identity,
+        &["cap-add"],
+        &["NAME"],
+        "keep the capability NAME, and only those named",
+    )
+    .more(
+        "May be repeated; \"none\" keeps none. Without this, root inside keeps what makes its \
+             file operations work, and anybody else keeps none.",
+    ),
+    option(
+        Id::Backend,
+        Group::Run,
+        &["backend", "executor"],
+        &["NAME"],
+        "how to isolate: auto, userns, chroot, and the like",
+    )
+    .short('e')
+    .more(
+        "Several names, separated by commas, are tried in that order. The default is the value \
+             of SANDBOXLIB_BACKEND, or auto: the first that can enforce everything.",
+    ),
+    option(
+        Id::Cwd,
+        Group::Run,
+        &["cwd"],
+        &["DIR"],
+        "the working directory inside",
+    ),
+    option(
+        Id::Env,
+        Group::Run,
+        &["env"],
+        &["NAME[=VALUE]"],
+        "set a variable, or pass it on from the caller",
+    )
+    .more("May be repeated. A variable that the caller does not have is not passed on."),
+    option(
+        Id::InheritEnv,
+        Group::Run,
+        &["inherit-env"],
+        &[],
+        "pass on the whole environment of the caller",
+    ),
+    option(
+        Id::Timeout,
+        Group::Run,
+        &["timeout"],
+        &["TIME"],
+        "kill everything in the sandbox after TIME",
+    )
+    .more("A number with ms, s, m or h, of seconds without: 90s, 1.5h."),
+    option(
+        Id::Config,
+        Group::Run,
+        &["config"],
+        &["FILE"],
+        "read settings from a TOML file",
+    )
+    .more(
+        "Its keys are named like these options; README.md describes them. Options given here \
+             win; mounts given here come after those in FILE. If FILE names the sandbox, then \
+             SANDBOX may be left out, with -- in front of COMMAND.",
+    ),
+    option(
+        Id::Explain,
+        Group::Telling,
+        &["explain"],
+        &["FORMAT"],
+        "show all that would be done, and run nothing",
+    )
+    .choices(&["text", "json"])
+    .optional(),
+    option(
+        Id::Report,
+        Group::Telling,
+        &["report"],
+        &["FILE"],
+        "write what happened to FILE, as JSON",
+    )
+    .more(
+        "How the command ended and what it used, what was enforced and what was not and why. \
+             In its strings, a byte that is not UTF-8, or a backslash, is written as \\xNN.",
+    ),
+    option(
+        Id::Verbose,
+        Group::Telling,
+        &["verbose"],
+        &[],
+        "say what is enforced, and what was used",
+    )
+    .short('v'),
+    option(
+        Id::Help,
+        Group::Telling,
+        &["help"],
+        &[],
+        "show this; -h is shorter",
+    )
+    .short('h'),
+    option(
+        Id::Version,
+        Group::Telling,
+        &["version"],
+        &[],
+        "show the version",
+    )
+    .short('V'),
+];
+
+/// The exit statuses, and what each means.
+pub(crate) const EXIT_STATUS: &[(&str, &str)] = &[
+    ("0-255", "that of COMMAND"),
+    ("128+N", "signal N ended COMMAND"),
+    ("124", "the time was up"),
+    (
+        "125",
+        "the options are wrong or the sandbox cannot be had; nothing was run",
+    ),
+    (
+        "126",
+        "COMMAND was found inside the root but could not be executed",
+    ),
+    ("127", "COMMAND was not found inside the root"),
+];
+
+/// Examples: what they do, and the command.
+pub(crate) const EXAMPLES: &[(&str, &str)] = &[
+    (
+        "Build in the current directory, without network, and let nothing else be changed",
+        "run-sandbox --writable \"$PWD\" / make check",
+    ),
+    (
+        "The same in a Debian root that is not changed either",
+        "run-sandbox --read-only --bind . /build --cwd /build debian12 make check",
+    ),
+    (
+        "Look at the plan for it",
+        "run-sandbox --explain --read-only --bind . /build debian12",
+    ),
+    (
+        "Be root in a root of one's own",
+        "run-sandbox --map-subordinate debian12",
+    ),
+];

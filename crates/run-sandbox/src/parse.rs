@@ -1,0 +1,718 @@
+//! The command line, made into [`Settings`] and what concerns this program alone.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use lexopt::{Arg, Parser};
+use sandboxlib::config::{
+    Access, FeatureSet, Mount, MountKind, MountSetting, Namespace, SandboxPath, Settings,
+    parse_duration, parse_permissions, parse_size,
+};
+use sandboxlib::core::CapSet;
+
+use crate::options::{Id, OPTIONS, Opt};
+
+/// What the user wants from this program.
+#[derive(Debug)]
+pub(crate) enum Invocation {
+    Help { long: bool },
+    Version,
+    Run(Box<Args>),
+}
+
+/// A run, or the explanation of one.
+#[derive(Debug, Default)]
+pub(crate) struct Args {
+    pub(crate) settings: Settings,
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) explain: Option<Format>,
+    pub(crate) report: Option<PathBuf>,
+    pub(crate) verbose: bool,
+}
+
+/// How a plan is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+/// Options that belong to the mount that follows them.
+#[derive(Default)]
+struct Pending {
+    size: Option<u64>,
+    perms: Option<u32>,
+    cover: bool,
+}
+
+/// Reads a command line without the name of the program.
+///
+/// The error is a message that names the option.
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, String> {
+    let mut parser = Parser::from_args(words);
+    let mut args = Args::default();
+    let mut pending = Pending::default();
+    let mut sandbox = None;
+    let mut dashes = false;
+    loop {
+        if let Some(mut raw) = parser.try_raw_args()
+            && raw.next_if(|word| word == "--").is_some()
+        {
+            dashes = true;
+            break;
+        }
+        let mut short = false;
+        let opt = match parser.next().map_err(|e| e.to_string())? {
+            None => break,
+            Some(Arg::Value(word)) => {
+                sandbox = Some(word);
+                break;
+            }
+            Some(Arg::Short(letter)) => {
+                short = true;
+                OPTIONS
+                    .iter()
+                    .find(|opt| opt.short == Some(letter))
+                    .ok_or_else(|| format!("unknown option -{}", letter.escape_debug()))?
+            }
+            Some(Arg::Long(long)) => OPTIONS
+                .iter()
+                .find(|opt| opt.long.contains(&long))
+                .ok_or_else(|| unknown(long))?,
+        };
+        match opt.id {
+            // The short one is for people who know the options and forgot how one is spelt.
+            Id::Help => return Ok(Invocation::Help { long: !short }),
+            Id::Version => return Ok(Invocation::Version),
+            _ => take(opt, &mut parser, &mut args, &mut pending)?,
+        }
+    }
+    for (given, option) in [
+        (pending.size.is_some(), "size"),
+        (pending.perms.is_some(), "perms"),
+        (pending.cover, "cover"),
+    ] {
+        if given {
+            return Err(format!(
+                "--{option} belongs in front of a mount, and none follows"
+            ));
+        }
+    }
+    if args.explain.is_some() && args.report.is_some() {
+        return Err("--report is about a run, and --explain runs nothing".to_owned());
+    }
+
+    let mut rest: Vec<OsString> = match parser.raw_args() {
+        Ok(words) => words.collect(),
+        Err(e) => return Err(e.to_string()),
+    };
+    if dashes && args.config.is_none() && !rest.is_empty() {
+        sandbox = Some(rest.remove(0));
+    }
+    if let Some(word) = sandbox {
+        if word.is_empty() {
+            return Err("SANDBOX is empty".to_owned());
+        }
+        args.settings.sandbox = Some(word.into());
+        match rest.first() {
+            Some(word) if word == "--" => {
+                rest.remove(0);
+            }
+            Some(word) if word.len() > 1 && word.as_encoded_bytes().starts_with(b"-") => {
+                return Err(format!(
+                    "{word:?} follows SANDBOX; put options in front of SANDBOX, and -- in front \
+                     of a COMMAND that begins with a dash"
+                ));
+            }
+            _ => {}
+        }
+    }
+    if !rest.is_empty() {
+        args.settings.command = Some(rest);
+    }
+    Ok(Invocation::Run(Box::new(args)))
+}
+
+fn unknown(long: &str) -> String {
+    let names = || OPTIONS.iter().flat_map(|opt| opt.long.iter().copied());
+    let near = names()
+        .map(|name| (distance(name, long), name))
+        .min()
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 5);
+    match near {
+        Some((_, name)) => format!("unknown option {:?}; is it --{name}?", format!("--{long}")),
+        None => format!(
+            "unknown option {:?}; --help lists them",
+            format!("--{long}")
+        ),
+    }
+}
+
+/// How many letters have to be added, taken away or replaced to make one word the other.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// Takes the values of `opt` and notes what they say.
+fn take(
+    opt: &Opt,
+    parser: &mut Parser,
+    args: &mut Args,
+    pending: &mut Pending,
+) -> Result<(), String> {
+    let name = opt.long[0];
+    let mut values = Vec::with_capacity(2);
+    if opt.optional {
+        values.extend(parser.optional_value());
+    } else {
+        for value in opt.values {
+            values.push(
+                parser
+                    .value()
+                    .map_err(|_| format!("--{name} lacks its {value}"))?,
+            );
+        }
+    }
+    let set = &mut args.settings;
+    let given = Given { opt, values };
+    match opt.id {
+        // Both return before this.
+        Id::Help | Id::Version => {}
+        Id::ReadOnly => set.read_only = Some(true),
+        Id::Writable => set.writable.push(given.sandbox_path(0)?),
+        Id::Bind => mount(set, pending, given.bind(Access::ReadWrite)?, opt)?,
+        Id::RoBind => mount(set, pending, given.bind(Access::ReadOnly)?, opt)?,
+        Id::Tmpfs => mount(
+            set,
+            pending,
+            Mount::tmpfs(given.sandbox_path(0)?).into(),
+            opt,
+        )?,
+        Id::Proc => mount(set, pending, given.plain(MountKind::Proc)?, opt)?,
+        Id::Dev => mount(set, pending, given.plain(MountKind::Dev)?, opt)?,
+        Id::Mask => mount(set, pending, given.plain(MountKind::Mask)?, opt)?,
+        Id::Dir => mount(
+            set,
+            pending,
+            given.plain(MountKind::Dir { mode: 0o755 })?,
+            opt,
+        )?,
+        Id::File => {
+            let kind = MountKind::File {
+                data: [].into(),
+                mode: 0o644,
+            };
+            let file = Mount::new(given.sandbox_path(1)?, kind);
+            let content = Some(given.host_path(0)?);
+            mount(
+                set,
+                pending,
+                MountSetting {
+                    mount: file,
+                    content,
+                },
+                opt,
+            )?;
+        }
+        Id::Symlink => {
+            let to = given.full(0)?.to_owned();
+            let link = Mount::new(given.sandbox_path(1)?, MountKind::Symlink { to });
+            mount(set, pending, link.into(), opt)?;
+        }
+        Id::Size => pending.size = Some(given.read(parse_size)?),
+        Id::Perms => pending.perms = Some(given.read(parse_permissions)?),
+        Id::Cover => pending.cover = true,
+        Id::Bare => set.bare = Some(true),
+        Id::Network => set.network = Some(given.read(FromStr::from_str)?),
+        Id::Share => {
+            let namespace: Namespace = given.read(FromStr::from_str)?;
+            set.isolate.retain(|other| *other != namespace);
+            set.share.push(namespace);
+        }
+        Id::Isolate => {
+            let namespace: Namespace = given.read(FromStr::from_str)?;
+            set.share.retain(|other| *other != namespace);
+            set.isolate.push(namespace);
+        }
+        Id::Hostname => {
+            let hostname = given.full(0)?;
+            if hostname.len() > 64 {
+                return Err(given.wrong("a host name has no more than 64 bytes"));
+            }
+            set.hostname = Some(hostname.to_owned());
+        }
+        Id::Prefer => {
+            let list: FeatureSet = given.read(FromStr::from_str)?;
+            set.prefer = set.prefer.union(list);
+        }
+        Id::Uid => (set.uid, set.map_subordinate) = (Some(given.id()?), None),
+        Id::Gid => (set.gid, set.map_subordinate) = (Some(given.id()?), None),
+        Id::Root => (set.uid, set.gid, set.map_subordinate) = (Some(0), Some(0), None),
+        Id::MapSubordinate => {
+            (set.uid, set.gid, set.map_subordinate) = (None, None, Some(true));
+        }
+        Id::CapAdd => {
+            let word = given.text()?;
+            let list = set.capabilities.get_or_insert_default();
+            if word == "none" {
+                list.clear();
+            } else {
+                CapSet::from_names([word]).map_err(|e| given.wrong(e))?;
+                list.push(word.to_owned());
+            }
+        }
+        Id::Backend => {
+            let names = given.text()?.split(',');
+            if names.clone().any(str::is_empty) {
+                return Err(given.wrong("a name is empty"));
+            }
+            set.backend = Some(names.map(str::to_owned).collect());
+        }
+        Id::Cwd => set.cwd = Some(given.sandbox_path(0)?),
+        Id::Env => {
+            let (name, value) = split_variable(&given.values[0]);
+            if name.is_empty() {
+                return Err(given.wrong(format_args!("{:?} names no variable", given.values[0])));
+            }
+            set.env.insert(name, value);
+        }
+        Id::InheritEnv => set.inherit_env = Some(true),
+        Id::Timeout => set.timeout = Some(given.read(parse_duration)?),
+        Id::Config => {
+            if args.config.replace(given.host_path(0)?).is_some() {
+                return Err(given.wrong("only one file can be read"));
+            }
+        }
+        Id::Explain => {
+            args.explain = Some(match given.values.first() {
+                None => Format::Text,
+                Some(word) if word == "text" => Format::Text,
+                Some(word) if word == "json" => Format::Json,
+                Some(word) => {
+                    return Err(given.wrong(format_args!("{word:?} is neither text nor json")));
+                }
+            });
+        }
+        Id::Report => args.report = Some(given.host_path(0)?),
+        Id::Verbose => args.verbose = true,
+    }
+    Ok(())
+}
+
+/// Adds a mount, with the options in front of it.
+fn mount(
+    settings: &mut Settings,
+    pending: &mut Pending,
+    mut setting: MountSetting,
+    opt: &Opt,
+) -> Result<(), String> {
+    let Pending { size, perms, cover } = std::mem::take(pending);
+    let useless = |option: &str| {
+        format!(
+            "--{option} means nothing for the --{} that follows it",
+            opt.long[0]
+        )
+    };
+    if let Some(new) = size {
+        match &mut setting.mount.kind {
+            MountKind::Tmpfs { size, .. } => *size = Some(new),
+            _ => return Err(useless("size")),
+        }
+    }
+    if let Some(new) = perms {
+        match &mut setting.mount.kind {
+            MountKind::Tmpfs { mode, .. }
+            | MountKind::File { mode, .. }
+            | MountKind::Dir { mode } => *mode = new,
+            _ => return Err(useless("perms")),
+        }
+    }
+    setting.mount.covers = cover;
+    settings.mounts.push(setting);
+    Ok(())
+}
+
+/// `NAME=VALUE` or `NAME`, taken apart at the first equals sign.
+fn split_variable(word: &OsStr) -> (OsString, Option<OsString>) {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let bytes = word.as_bytes();
+    match bytes.iter().position(|b| *b == b'=') {
+        Some(at) => (
+            OsString::from_vec(bytes[..at].to_vec()),
+            Some(OsString::from_vec(bytes[at + 1..].to_vec())),
+        ),
+        None => (word.to_owned(), None),
+    }
+}
+
+/// An option with its values.
+struct Given<'a> {
+    opt: &'a Opt,
+    values: Vec<OsString>,
+}
+
+impl Given<'_> {
+    /// A message about value number `at`.
+    fn wrong_at(&self, at: usize, problem: impl std::fmt::Display) -> String {
+        match self.opt.values.get(at) {
+            Some(value) if self.opt.values.len() > 1 => {
+                format!("--{} {value}: {problem}", self.opt.long[0])
+            }
+            _ => format!("--{}: {problem}", self.opt.long[0]),
+        }
+    }
+
+    fn wrong(&self, problem: impl std::fmt::Display) -> String {
+        self.wrong_at(0, problem)
+    }
+
+    fn full(&self, at: usize) -> Result<&OsStr, String> {
+        match &*self.values[at] {
+            word if word.is_empty() => Err(self.wrong_at(at, "the value is empty")),
+            word => Ok(word),
+        }
+    }
+
+    fn host_path(&self, at: usize) -> Result<PathBuf, String> {
+        self.full(at).map(PathBuf::from)
+    }
+
+    fn sandbox_path(&self, at: usize) -> Result<SandboxPath, String> {
+        SandboxPath::new(&self.values[at]).map_err(|e| self.wrong_at(at, e))
+    }
+
+    fn bind(&self, access: Access) -> Result<MountSetting, String> {
+        let source = self.host_path(0)?;
+        Ok(Mount::new(self.sandbox_path(1)?, MountKind::Bind { source, access }).into())
+    }
+
+    fn plain(&self, kind: MountKind) -> Result<MountSetting, String> {
+        Ok(Mount::new(self.sandbox_path(0)?, kind).into())
+    }
+
+    fn text(&self) -> Result<&str, String> {
+        self.full(0)?
+            .to_str()
+            .ok_or_else(|| self.wrong(format_args!("{:?} is not UTF-8", self.values[0])))
+    }
+
+    fn read<T, E: std::fmt::Display>(&self, f: fn(&str) -> Result<T, E>) -> Result<T, String> {
+        f(self.text()?).map_err(|e| self.wrong(e))
+    }
+
+    fn id(&self) -> Result<u32, String> {
+        let word = self.text()?;
+        let plain = word.bytes().all(|b| b.is_ascii_digit());
+        match word.parse() {
+            // (uid_t) -1 stands for "none" in system calls.
+            Ok(id) if plain && id != u32::MAX => Ok(id),
+            _ => Err(self.wrong(format_args!("{word:?} is not an id from 0 to 4294967294"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    fn args(words: &[&str]) -> Result<Args, String> {
+        match parse(words.iter().map(OsString::from))? {
+            Invocation::Run(args) => Ok(*args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn error(words: &[&str]) -> String {
+        args(words).unwrap_err()
+    }
+
+    /// A value that `opt` takes.
+    fn sample(opt: &Opt, value: &str) -> &'static str {
+        match (opt.choices.first(), value) {
+            (Some(choice), _) => choice,
+            (_, "BYTES" | "N" | "OCTAL") => "7",
+            (_, "TIME") => "7s",
+            (_, "LIST") => "mask",
+            (_, "NAME") if opt.id == Id::CapAdd => "CAP_KILL",
+            _ => "/x",
+        }
+    }
+
+    #[test]
+    fn the_parser_takes_every_option_under_every_name() {
+        for opt in OPTIONS {
+            let names = opt.long.iter().map(|long| format!("--{long}"));
+            for name in names.chain(opt.short.map(|c| format!("-{c}"))) {
+                let mut words = vec![name];
+                if !opt.optional {
+                    words.extend(opt.values.iter().map(|v| sample(opt, v).to_owned()));
+                }
+                if matches!(opt.id, Id::Size | Id::Perms | Id::Cover) {
+                    words.extend(["--tmpfs".to_owned(), "/x".to_owned()]);
+                }
+                words.push("/".to_owned());
+                let shown = format!("{words:?}");
+                parse(words.into_iter().map(OsString::from)).expect(&shown);
+            }
+            for choice in opt.choices {
+                let word = format!("--{}={choice}", opt.long[0]);
+                assert!(args(&[&word, "/"]).is_ok(), "{word}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_name_is_used_twice_and_texts_are_as_help_wants_them() {
+        let mut names: Vec<&str> = OPTIONS.iter().flat_map(|opt| opt.long).copied().collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        let mut shorts: Vec<char> = OPTIONS.iter().filter_map(|opt| opt.short).collect();
+        shorts.sort_unstable();
+        let count = shorts.len();
+        shorts.dedup();
+        assert_eq!(shorts.len(), count);
+        for opt in OPTIONS {
+            assert!(opt.values.len() <= 2 && !opt.long.is_empty());
+            assert!(
+                !opt.help.ends_with('.') && opt.help.len() < 56,
+                "{}",
+                opt.help
+            );
+            assert!(
+                opt.more.is_empty() || opt.more.ends_with('.'),
+                "{}",
+                opt.more
+            );
+        }
+    }
+
+    #[test]
+    fn the_features_in_the_help_are_those_that_exist() {
+        let prefer = OPTIONS.iter().find(|opt| opt.id == Id::Prefer).unwrap();
+        let list: Vec<&str> = sandboxlib::config::Feature::ALL
+            .iter()
+            .map(|feature| feature.name())
+            .collect();
+        assert!(
+            prefer.more.contains(&list.join(", ")),
+            "{}",
+            list.join(", ")
+        );
+        let names: Vec<&str> = Namespace::ALL.iter().map(|ns| ns.name()).collect();
+        for id in [Id::Share, Id::Isolate] {
+            assert_eq!(
+                OPTIONS.iter().find(|opt| opt.id == id).unwrap().choices,
+                names
+            );
+        }
+    }
+
+    #[test]
+    fn mounts_keep_their_order_and_take_what_stands_in_front() {
+        let args = args(&[
+            "--bind=a b",
+            "/x",
+            "--size",
+            "1K",
+            "--perms",
+            "755",
+            "--tmpfs",
+            "/y",
+            "--cover",
+            "--symlink",
+            "/z",
+            "/x/l",
+            "--file",
+            "f",
+            "/f",
+            "/",
+        ])
+        .unwrap();
+        let mounts = args.settings.mounts;
+        assert_eq!(
+            mounts[0].mount,
+            Mount::bind("a b", SandboxPath::new("/x").unwrap())
+        );
+        assert_eq!(
+            mounts[1].mount.kind,
+            MountKind::Tmpfs {
+                size: Some(1024),
+                mode: 0o755
+            }
+        );
+        assert!(mounts[2].mount.covers && !mounts[1].mount.covers);
+        assert_eq!(mounts[3].content, Some("f".into()));
+    }
+
+    #[test]
+    fn where_the_command_begins() {
+        let command = |words: &[&str]| {
+            let s = args(words).unwrap().settings;
+            let command = s.command.unwrap_or_default();
+            (
+                s.sandbox,
+                command
+                    .iter()
+                    .map(|w| w.to_str().unwrap().to_owned())
+                    .collect::<Vec<_>>(),
+            )
+        };
+        let root = || Some(PathBuf::from("/r"));
+        assert_eq!(command(&["/r"]), (root(), vec![]));
+        assert_eq!(command(&["/r", "--"]), (root(), vec![]));
+        assert_eq!(
+            command(&["/r", "ls", "-l", "--"]),
+            (root(), vec!["ls".into(), "-l".into(), "--".into()])
+        );
+        assert_eq!(command(&["/r", "--", "-x"]), (root(), vec!["-x".into()]));
+        assert_eq!(
+            command(&["/r", "--", "--", "x"]),
+            (root(), vec!["--".into(), "x".into()])
+        );
+        assert_eq!(command(&["--", "/r", "x"]), (root(), vec!["x".into()]));
+        assert_eq!(
+            command(&["--", "-r", "--", "x"]),
+            (Some("-r".into()), vec!["x".into()])
+        );
+        assert_eq!(
+            command(&["--config", "f", "--", "/x", "y"]),
+            (None, vec!["/x".into(), "y".into()])
+        );
+        assert_eq!(
+            command(&["--config", "f", "/r", "--", "y"]),
+            (root(), vec!["y".into()])
+        );
+        assert_eq!(command(&["--config", "f"]), (None, vec![]));
+        assert!(error(&["/r", "-v"]).contains("in front of SANDBOX"));
+        assert!(error(&["/r", "--bare", "ls"]).contains("in front of SANDBOX"));
+    }
+
+    #[test]
+    fn errors_name_the_option() {
+        for (words, message) in [
+            (
+                &["--bind", "x", "a/b", "/"][..],
+                "--bind DEST: path \"a/b\" is relative where an absolute path is needed",
+            ),
+            (&["--bind", "", "/a", "/"], "--bind SRC: the value is empty"),
+            (&["--bind", "x"], "--bind lacks its DEST"),
+            (&["--bind"], "--bind lacks its SRC"),
+            (
+                &["--tmpfs", "/a/..", "/"],
+                "--tmpfs: path \"/a/..\" contains a '..' component",
+            ),
+            (
+                &["--symlink", "x", "", "/"],
+                "--symlink PATH: the path is empty",
+            ),
+            (
+                &["--timeout", "-1", "/"],
+                "--timeout: \"-1\" is not a span of time",
+            ),
+            (&["--uid", "+1", "/"], "--uid: \"+1\" is not an id"),
+            (&["--gid", "4294967295", "/"], "--gid: "),
+            (
+                &["--prefer", "net", "/"],
+                "--prefer: unknown feature \"net\"; known are: all",
+            ),
+            (&["--network=none", "/"], "--network: \"none\" is neither"),
+            (
+                &["--share", "net", "/"],
+                "--share: unknown namespace \"net\"",
+            ),
+            (
+                &["--cap-add", "chow", "/"],
+                "--cap-add: unknown capability \"chow\"",
+            ),
+            (&["--env", "=x", "/"], "--env: \"=x\" names no variable"),
+            (&["--explain=xml", "/"], "--explain: \"xml\" is neither"),
+            (
+                &["--size", "1M", "--bind", "a", "/b", "/"],
+                "--size means nothing for the --bind",
+            ),
+            (
+                &["--perms", "755", "/"],
+                "--perms belongs in front of a mount",
+            ),
+            (
+                &["--read-onyl", "/"],
+                "unknown option \"--read-onyl\"; is it --read-only?",
+            ),
+            (&["--frobnicate", "/"], "--help lists them"),
+            (&["-x", "/"], "unknown option -x"),
+            (&["--bare=yes", "/"], "'--bare'"),
+            (
+                &["--config", "a", "--config", "b", "/"],
+                "--config: only one",
+            ),
+            (
+                &["--explain", "--report", "x", "/"],
+                "--explain runs nothing",
+            ),
+            (&["-e", "userns,", "/"], "--backend: a name is empty"),
+            (&["", "ls"], "SANDBOX is empty"),
+        ] {
+            let said = error(words);
+            assert!(said.contains(message), "{words:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_pass_through() {
+        let odd = OsString::from_vec(b"/a \xff\n:\"'".to_vec());
+        let mut variable = OsString::from("N=");
+        variable.push(&odd);
+        let words: Vec<OsString> = vec![
+            "--bind".into(),
+            odd.clone(),
+            odd.clone(),
+            "--env".into(),
+            variable,
+            odd.clone(),
+            odd.clone(),
+        ];
+        let Invocation::Run(args) = parse(words).unwrap() else {
+            panic!()
+        };
+        assert_eq!(
+            args.settings.mounts[0].mount,
+            Mount::bind(&odd, SandboxPath::new(&odd).unwrap())
+        );
+        assert_eq!(args.settings.env[OsStr::new("N")], Some(odd.clone()));
+        assert_eq!(args.settings.sandbox, Some(PathBuf::from(&odd)));
+        assert_eq!(args.settings.command, Some(vec![odd.clone()]));
+        let said = parse(["--timeout".into(), odd]).unwrap_err();
+        assert!(said.contains("is not UTF-8"), "{said}");
+    }
+
+    #[test]
+    fn the_last_word_about_ids_and_namespaces_counts() {
+        let s = args(&["--root", "--uid", "5", "/"]).unwrap().settings;
+        assert_eq!((s.uid, s.gid, s.map_subordinate), (Some(5), Some(0), None));
+        let s = args(&["--uid", "5", "--map-subordinate", "/"])
+            .unwrap()
+            .settings;
+        assert_eq!((s.uid, s.gid, s.map_subordinate), (None, None, Some(true)));
+        let s = args(&["--share", "pid", "--isolate", "pid", "/"])
+            .unwrap()
+            .settings;
+        assert!(s.share.is_empty() && s.isolate == [Namespace::Pid]);
+        let s = args(&["--cap-add", "none", "/"]).unwrap().settings;
+        assert_eq!(s.capabilities, Some(vec![]));
+    }
+}

@@ -1,0 +1,338 @@
+//! `--report`: what happened, as JSON.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use sandboxlib::Error;
+use sandboxlib::core::{Degradation, End, Enforcement, KillScope, Outcome, Started};
+use serde::Serialize;
+
+use crate::bytes::escaped;
+use crate::render::Failure;
+use crate::settings::system;
+
+/// What is written.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Report {
+    backend: Option<String>,
+    started: &'static str,
+    pid: Option<u32>,
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    timed_out: bool,
+    wall_seconds: Option<f64>,
+    user_seconds: Option<f64>,
+    system_seconds: Option<f64>,
+    peak_memory_bytes: Option<u64>,
+    #[serde(flatten)]
+    held: Held,
+    error: Option<Problem>,
+}
+
+/// What held during the run, or would.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Held {
+    enforced: Vec<&'static str>,
+    not_enforced: Vec<NotEnforced>,
+    created_on_host: Vec<String>,
+    not_masked: Vec<String>,
+    kill_scope: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct NotEnforced {
+    feature: &'static str,
+    reason: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Problem {
+    message: String,
+    step: Option<String>,
+    errno: Option<i32>,
+    hints: Vec<String>,
+}
+
+impl From<&Enforcement> for Held {
+    fn from(enforcement: &Enforcement) -> Self {
+        let not_enforced = |d: &Degradation| NotEnforced {
+            feature: d.feature.name(),
+            reason: d.reason.to_string(),
+        };
+        Self {
+            enforced: enforcement
+                .enforced
+                .iter()
+                .map(|feature| feature.name())
+                .collect(),
+            not_enforced: enforcement.degradations.iter().map(not_enforced).collect(),
+            created_on_host: enforcement
+                .created_on_host
+                .iter()
+                .map(|p| escaped(p.as_path()))
+                .collect(),
+            not_masked: enforcement
+                .not_masked
+                .iter()
+                .map(|p| escaped(p.as_path()))
+                .collect(),
+            kill_scope: Some(kill_scope(enforcement.kill_scope)),
+        }
+    }
+}
+
+fn kill_scope(scope: KillScope) -> &'static str {
+    match scope {
+        KillScope::Everything => "everything",
+        // Whatever comes to be known beyond this one is at least that.
+        _ => "process-group",
+    }
+}
+
+fn started(started: Started) -> &'static str {
+    match started {
+        Started::Yes => "yes",
+        Started::No => "no",
+        Started::Unknown => "unknown",
+    }
+}
+
+impl Report {
+    /// About a run that came to an end.
+    pub(crate) fn finished(enforcement: &Enforcement, outcome: &Outcome) -> Self {
+        let (exit_code, signal) = match outcome.end {
+            End::Exited(status) => (Some(status), None),
+            End::Signalled(number) => (None, Some(number)),
+            _ => (None, None),
+        };
+        Self {
+            backend: Some(enforcement.backend.to_owned()),
+            started: started(outcome.started),
+            pid: Some(outcome.pid),
+            exit_code,
+            signal,
+            timed_out: outcome.end == End::TimedOut,
+            wall_seconds: Some(outcome.wall.as_secs_f64()),
+            user_seconds: Some(outcome.user.as_secs_f64()),
+            system_seconds: Some(outcome.system.as_secs_f64()),
+            peak_memory_bytes: outcome.peak_memory,
+            held: enforcement.into(),
+            error: None,
+        }
+    }
+
+    /// About a run that did not come to be.
+    pub(crate) fn failed(failure: &Failure) -> Self {
+        let (mut backend, mut step, mut errno) = (None, None, None);
+        if let Failure::Run(error) = failure {
+            match &**error {
+                Error::Prepare { backend: name, .. } => backend = Some((*name).to_owned()),
+                Error::Spawn {
+                    backend: name,
+                    error,
+                } => {
+                    backend = Some((*name).to_owned());
+                    step = Some(error.step.to_string());
+                    errno = error.source.raw_os_error();
+                }
+                _ => {}
+            }
+        }
+        Self {
+            backend,
+            started: started(failure.started()),
+            error: Some(Problem {
+                message: failure.message().join("; "),
+                step,
+                errno,
+                hints: failure.hints(),
+            }),
+            ..Self::default()
+        }
+    }
+}
+
+/// Where a report goes.
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// Into something that exists and stays: a pipe, a terminal, a file that only itself may be
+    /// written to. `end` says that what it holds is kept.
+    Open { file: File, end: bool },
+    /// To a name, which shows either the whole report or what was there before.
+    Replace(PathBuf),
+}
+
+impl Target {
+    /// Makes sure that a report can be written to `path`, and leaves no trace yet. The error is a
+    /// message.
+    pub(crate) fn open(path: &Path) -> Result<Self, String> {
+        Self::try_open(path)
+            .map_err(|e| format!("--report: cannot write to {path:?}: {}", system(&e)))
+    }
+
+    fn try_open(path: &Path) -> io::Result<Self> {
+        // Opened anew, a file would be written to at another place than the one where the
+        // stream stands; and it may belong to somebody else.
+        let stream = match path.to_str() {
+            Some("/dev/stdout") => Some(io::stdout().as_fd().try_clone_to_owned()?),
+            Some("/dev/stderr") => Some(io::stderr().as_fd().try_clone_to_owned()?),
+            _ => None,
+        };
+        if let Some(fd) = stream {
+            return Ok(Self::Open {
+                file: fd.into(),
+                end: true,
+            });
+        }
+        let path = std::path::absolute(path)?;
+        match std::fs::symlink_metadata(&path) {
+            Ok(there) if !there.is_file() => {
+                // /dev/fd/3 may be a file that others write to as well.
+                let end = path.starts_with("/dev") || path.starts_with("/proc");
+                let file = OpenOptions::new().write(true).append(end).open(&path)?;
+                let end = end || !file.metadata()?.is_file();
+                return Ok(Self::Open { file, end });
+            }
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+        // A file is made and removed at once, so that nothing is left if this program is killed.
+        match temporary(&path).and_then(|(name, _)| std::fs::remove_file(name)) {
+            Ok(()) => Ok(Self::Replace(path)),
+            Err(e) => match OpenOptions::new().write(true).open(&path) {
+                Ok(file) => Ok(Self::Open { file, end: false }),
+                Err(_) => Err(e),
+            },
+        }
+    }
+
+    /// Writes the report.
+    pub(crate) fn write(self, report: &Report) -> io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(report)?;
+        text.push(b'\n');
+        match self {
+            Self::Open { mut file, end } => {
+                if !end {
+                    file.set_len(0)?;
+                }
+                file.write_all(&text)
+            }
+            Self::Replace(path) => {
+                let (name, mut file) = temporary(&path)?;
+                let done = file
+                    .write_all(&text)
+                    .and_then(|()| std::fs::rename(&name, &path));
+                if done.is_err() {
+                    // What matters is the first error; this is but tidying up.
+                    let _ = std::fs::remove_file(&name);
+                }
+                done
+            }
+        }
+    }
+}
+
+/// A new file next to `path`.
+fn temporary(path: &Path) -> io::Result<(PathBuf, File)> {
+    let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    hidden.push(format!(".{}.tmp", std::process::id()));
+    // A name may be as long as the file system takes; then the temporary one is too long.
+    if hidden.len() > 255 {
+        hidden = format!(".run-sandbox.{}.tmp", std::process::id()).into();
+    }
+    let hidden = path.with_file_name(hidden);
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&hidden)?;
+    Ok((hidden, file))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::time::Duration;
+
+    use sandboxlib::config::{Feature, SandboxPath};
+    use sandboxlib::core::Reason;
+
+    use super::*;
+
+    fn written(target: Target, path: &Path, report: &Report) -> serde_json::Value {
+        target.write(report).unwrap();
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_run_and_a_path_that_is_not_utf8() {
+        let mut enforcement = Enforcement::none("userns");
+        enforcement.enforced.insert(Feature::Network);
+        enforcement.degradations.push(Degradation {
+            feature: Feature::Pid,
+            reason: Reason::new("not here"),
+        });
+        let odd = OsStr::from_bytes(b"/a\xff\\");
+        enforcement
+            .created_on_host
+            .push(SandboxPath::new(odd).unwrap());
+        let mut outcome = Outcome::new(End::Signalled(9), Started::Yes, 42);
+        outcome.wall = Duration::from_millis(1500);
+        outcome.peak_memory = Some(4096);
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("report.json");
+        let target = Target::open(&path).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        let json = written(target, &path, &Report::finished(&enforcement, &outcome));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "backend": "userns", "started": "yes", "pid": 42, "exit_code": null, "signal": 9,
+                "timed_out": false, "wall_seconds": 1.5, "user_seconds": 0.0,
+                "system_seconds": 0.0, "peak_memory_bytes": 4096, "enforced": ["network"],
+                "not_enforced": [{"feature": "pid", "reason": "not here"}],
+                "created_on_host": ["/a\\xff\\x5c"], "not_masked": [],
+                "kill_scope": "process-group", "error": null,
+            })
+        );
+    }
+
+    #[test]
+    fn a_failure() {
+        let report = Report::failed(&Failure::Bad("no".into()));
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["started"], "no");
+        assert_eq!(json["error"]["message"], "no");
+        assert_eq!(json["exit_code"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn links_stay_links_and_long_names_are_fine() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        std::fs::write(&file, "x".repeat(10_000)).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let report = Report::failed(&Failure::Bad("no".into()));
+        written(Target::open(&link).unwrap(), &file, &report);
+        assert!(link.is_symlink());
+        let long = dir.path().join("n".repeat(255));
+        written(Target::open(&long).unwrap(), &long, &report);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_known_beforehand() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in [dir.path().to_owned(), dir.path().join("a/b"), "/".into()] {
+            let said = Target::open(&path).unwrap_err();
+            assert!(said.starts_with("--report: cannot write to"), "{said}");
+        }
+    }
+}

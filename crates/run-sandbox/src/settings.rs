@@ -1,0 +1,356 @@
+//! The settings of the command line and of the file, made into a run.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sandboxlib::config::{Config, MountKind, Root, SandboxPath, Settings, SettingsError};
+
+/// The PATH of a command to which no other one was given.
+const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What a run needs to know about the one who asked for it.
+#[derive(Debug, Default)]
+pub(crate) struct Caller {
+    /// The environment.
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    /// The working directory; `None` where it is gone.
+    pub(crate) directory: Option<PathBuf>,
+    /// Whether standard input or output is a terminal.
+    pub(crate) terminal: bool,
+}
+
+impl Caller {
+    /// The one who started this program.
+    pub(crate) fn current() -> Self {
+        use std::io::IsTerminal;
+        Self {
+            environment: std::env::vars_os().collect(),
+            directory: std::env::current_dir().ok(),
+            terminal: io::stdin().is_terminal() || io::stdout().is_terminal(),
+        }
+    }
+}
+
+/// Everything about a run that does not depend on the host any more.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) config: Config,
+    /// Empty for the default.
+    pub(crate) backends: Vec<String>,
+    pub(crate) directory: SandboxPath,
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) program: OsString,
+    pub(crate) arguments: Vec<OsString>,
+}
+
+/// Makes a run of what was said. The error is a message.
+pub(crate) fn settle(mut settings: Settings, caller: &Caller) -> Result<Run, String> {
+    let Some(sandbox) = &settings.sandbox else {
+        return Err(
+            "no SANDBOX is given: a directory, or / for the host's root; see --help".to_owned(),
+        );
+    };
+    // The host's root is what it is under every name, and only a directory can be the root.
+    let sandbox = match std::fs::canonicalize(sandbox) {
+        Ok(path) => path,
+        Err(e) => return Err(format!("cannot find SANDBOX {sandbox:?}: {}", system(&e))),
+    };
+    if !sandbox.is_dir() {
+        return Err(format!("SANDBOX {sandbox:?} is not a directory"));
+    }
+    settings.sandbox = Some(sandbox);
+    for mount in &mut settings.mounts {
+        if let Some(path) = mount.host_path() {
+            match std::path::absolute(&*path) {
+                Ok(absolute) => *path = absolute,
+                Err(e) => return Err(format!("cannot resolve {path:?}: {}", system(&e))),
+            }
+        }
+    }
+    if settings.uid.is_some() != settings.gid.is_some() {
+        let (uid, gid) = sandboxlib::spawn::caller_ids();
+        settings.uid.get_or_insert(uid);
+        settings.gid.get_or_insert(gid);
+    }
+    let config = settings
+        .config(|path| std::fs::read(path))
+        .map_err(|e| match e {
+            SettingsError::Content {
+                path,
+                target,
+                source,
+            } => {
+                format!(
+                    "--file SRC: cannot read {path:?} for {target:?}: {}",
+                    system(&source)
+                )
+            }
+            other => other.to_string(),
+        })?;
+
+    let directory = match settings.cwd {
+        Some(path) => path,
+        None => directory(&config, caller.directory.as_deref()),
+    };
+    let environment = environment(&settings.env, settings.inherit_env == Some(true), caller);
+    let mut command = settings.command.unwrap_or_default().into_iter();
+    Ok(Run {
+        config,
+        backends: settings.backend.unwrap_or_default(),
+        directory,
+        environment,
+        timeout: settings.timeout,
+        program: command.next().unwrap_or_else(|| "/bin/sh".into()),
+        arguments: command.collect(),
+    })
+}
+
+/// What the operating system said, without the number.
+pub(crate) fn system(e: &io::Error) -> String {
+    let text = e.to_string();
+    match text.find(" (os error ") {
+        Some(at) => text[..at].to_owned(),
+        None => text,
+    }
+}
+
+/// The caller's working directory if the root is the host's and the same directory is seen there
+/// inside; else the root.
+fn directory(config: &Config, current: Option<&Path>) -> SandboxPath {
+    let root = SandboxPath::root();
+    if config.root != Root::Host {
+        return root;
+    }
+    let Some(current) = current.and_then(|path| SandboxPath::new(path).ok()) else {
+        return root;
+    };
+    let mut visible = true;
+    for mount in config
+        .mounts
+        .iter()
+        .filter(|mount| current.starts_with(&mount.target))
+    {
+        match &mount.kind {
+            MountKind::Bind { source, .. } => {
+                let rest = current
+                    .as_path()
+                    .strip_prefix(&mount.target)
+                    .unwrap_or(Path::new(""));
+                visible = source.join(rest) == current.as_path();
+            }
+            MountKind::Dir { .. } => {}
+            _ => visible = false,
+        }
+    }
+    if visible { current } else { root }
+}
+
+fn environment(
+    wanted: &std::collections::BTreeMap<OsString, Option<OsString>>,
+    inherit: bool,
+    caller: &Caller,
+) -> Vec<(OsString, OsString)> {
+    let callers = |name: &OsStr| {
+        caller
+            .environment
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.clone())
+    };
+    let mut set = std::collections::BTreeMap::new();
+    set.insert(OsString::from("PATH"), OsString::from(USUAL_PATH));
+    if inherit {
+        set.extend(caller.environment.iter().cloned());
+    } else if caller.terminal
+        && let Some(term) = callers(OsStr::new("TERM"))
+    {
+        set.insert("TERM".into(), term);
+    }
+    for (name, value) in wanted {
+        if let Some(value) = value.clone().or_else(|| callers(name)) {
+            set.insert(name.clone(), value);
+        }
+    }
+    set.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use sandboxlib::config::{Ids, Mount, RootAccess};
+
+    use super::*;
+
+    fn host() -> Settings {
+        let mut settings = Settings::default();
+        settings.sandbox = Some("/".into());
+        settings
+    }
+
+    fn at(path: &str) -> SandboxPath {
+        SandboxPath::new(path).unwrap()
+    }
+
+    fn caller(directory: &str) -> Caller {
+        let variables = [("PATH", "/callers"), ("TERM", "xterm"), ("HOME", "/home/u")];
+        Caller {
+            environment: variables
+                .iter()
+                .map(|(n, v)| (n.into(), v.into()))
+                .collect(),
+            directory: Some(directory.into()),
+            terminal: false,
+        }
+    }
+
+    #[test]
+    fn the_working_directory_is_the_callers_where_it_is_seen() {
+        let seen = |settings: Settings, directory: &str| {
+            settle(settings, &caller(directory))
+                .unwrap()
+                .directory
+                .to_string()
+        };
+        assert_eq!(seen(host(), "/home/u"), "/home/u");
+        assert_eq!(seen(host(), "/tmp/x"), "/");
+        assert_eq!(seen(host(), "/dev/shm"), "/");
+        assert_eq!(seen(host(), "/tmpfiles"), "/tmpfiles");
+
+        let mut s = host();
+        s.bare = Some(true);
+        assert_eq!(seen(s, "/tmp/x"), "/tmp/x");
+
+        let mut s = host();
+        s.writable = vec![at("/tmp/x")];
+        assert_eq!(seen(s, "/tmp/x/y"), "/tmp/x/y");
+
+        let mut s = host();
+        s.mounts = vec![
+            Mount::bind("/tmp/x", at("/tmp/x")).into(),
+            Mount::bind("/srv", at("/home")).into(),
+        ];
+        assert_eq!(seen(s.clone(), "/tmp/x/y"), "/tmp/x/y");
+        assert_eq!(seen(s.clone(), "/home/u"), "/");
+        s.mounts
+            .push(Mount::new(at("/tmp/x/y"), MountKind::Mask).into());
+        assert_eq!(seen(s.clone(), "/tmp/x/y"), "/");
+        s.cwd = Some(at("/etc"));
+        assert_eq!(seen(s, "/home/u"), "/etc");
+
+        let root = tempfile::tempdir().unwrap();
+        let mut s = host();
+        s.sandbox = Some(root.path().into());
+        assert_eq!(seen(s, "/home/u"), "/");
+    }
+
+    #[test]
+    fn the_host_is_the_host_under_every_name() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/", dir.path().join("link")).unwrap();
+        for name in ["/", "//", "/.", "/usr/..", "/proc/self/root"] {
+            let mut s = host();
+            s.sandbox = Some(name.into());
+            let run = settle(s, &caller("/")).unwrap();
+            assert_eq!(run.config.root, Root::Host, "{name}");
+            assert_eq!(run.config.effective_root_access(), RootAccess::ReadOnly);
+        }
+        let mut s = host();
+        s.sandbox = Some(dir.path().join("link"));
+        assert_eq!(settle(s, &caller("/")).unwrap().config.root, Root::Host);
+    }
+
+    #[test]
+    fn a_sandbox_that_is_no_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        for (name, message) in [("file", "is not a directory"), ("missing", "No such file")] {
+            let mut s = host();
+            s.sandbox = Some(dir.path().join(name));
+            let said = settle(s, &caller("/")).unwrap_err();
+            assert!(said.contains("SANDBOX") && said.contains(message), "{said}");
+        }
+        assert!(
+            settle(Settings::default(), &caller("/"))
+                .unwrap_err()
+                .contains("no SANDBOX")
+        );
+    }
+
+    #[test]
+    fn the_environment_is_what_was_asked_for() {
+        let names = |settings: Settings, terminal: bool| -> Vec<String> {
+            let caller = Caller {
+                terminal,
+                ..caller("/")
+            };
+            let run = settle(settings, &caller).unwrap();
+            let show = |(n, v): (OsString, OsString)| format!("{}={}", n.display(), v.display());
+            run.environment.into_iter().map(show).collect()
+        };
+        let path = format!("PATH={USUAL_PATH}");
+        assert_eq!(names(host(), false), [path.as_str()]);
+        assert_eq!(names(host(), true), [path.as_str(), "TERM=xterm"]);
+        let mut s = host();
+        s.env = [
+            ("A".into(), Some("1".into())),
+            ("HOME".into(), None),
+            ("MISSING".into(), None),
+        ]
+        .into();
+        assert_eq!(
+            names(s.clone(), false),
+            ["A=1", "HOME=/home/u", path.as_str()]
+        );
+        s.inherit_env = Some(true);
+        assert_eq!(
+            names(s.clone(), false),
+            ["A=1", "HOME=/home/u", "PATH=/callers", "TERM=xterm"]
+        );
+        s.env.insert("PATH".into(), Some("/mine".into()));
+        assert_eq!(names(s, false)[2], "PATH=/mine");
+    }
+
+    #[test]
+    fn sources_become_absolute_and_contents_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        std::fs::write(&file, "content").unwrap();
+        let mut s = host();
+        s.bare = Some(true);
+        s.mounts = vec![Mount::bind("a/../b", at("/b")).into()];
+        s.mounts.push(sandboxlib::config::MountSetting {
+            mount: Mount::new(
+                at("/f"),
+                MountKind::File {
+                    data: [].into(),
+                    mode: 0o644,
+                },
+            ),
+            content: Some(file.clone()),
+        });
+        let run = settle(s.clone(), &caller("/")).unwrap();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(
+            run.config.mounts[0],
+            Mount::bind(here.join("a/../b"), at("/b"))
+        );
+        assert!(matches!(&run.config.mounts[1].kind,
+            MountKind::File { data, .. } if **data == *b"content"));
+
+        std::fs::remove_file(&file).unwrap();
+        let said = settle(s, &caller("/")).unwrap_err();
+        assert!(said.starts_with("--file SRC: cannot read"), "{said}");
+    }
+
+    #[test]
+    fn the_other_id_is_the_callers() {
+        let mut s = host();
+        s.uid = Some(12345);
+        let Ids::Pair { uid: 12345, gid } = settle(s, &caller("/")).unwrap().config.ids else {
+            panic!()
+        };
+        assert_eq!(gid, sandboxlib::spawn::caller_ids().1);
+    }
+}

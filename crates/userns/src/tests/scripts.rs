@@ -1,0 +1,556 @@
+//! The exact scripts of common cases, and the parts of them that one wish decides.
+
+use sandboxlib_config::{Feature, Network};
+
+use super::*;
+
+/// What a build is run in: everything isolated, the root read-only, one directory writable.
+fn build() -> Config {
+    let mut config = dir();
+    config.root_access = Some(RootAccess::ReadOnly);
+    config.mounts = vec![
+        Mount::new(at("/proc"), MountKind::Proc),
+        Mount::bind("/r/tmp", at("/build")),
+        Mount::tmpfs(at("/tmp")),
+    ];
+    config
+}
+
+#[test]
+fn a_build_of_an_ordinary_user() {
+    assert_eq!(
+        script(&build(), &user()),
+        "  \
+  1  clone into new namespaces: user mnt pid ipc uts net cgroup
+  2  map uid 1000 is 1000; gid 1000 is 1000 (written by the child)
+  3  make all mounts private
+  4  root \"/r\" read-only
+  5  proc on \"/proc\"
+  6  bind dir \"/r/tmp\" on \"/build\" read-write
+  7  tmpfs on \"/tmp\" mode 1777
+  8  bring the loopback interface up
+  9  pivot_root into the tree and detach the host's
+ 10  start a new session
+ 11  give up all capabilities
+ 12  set no_new_privs
+"
+    );
+}
+
+#[test]
+fn a_build_of_root() {
+    assert_eq!(
+        script(&build(), &root()),
+        "  \
+  1  clone into new namespaces: user mnt pid ipc uts net cgroup
+  2  map uid 0-4294967294 is 0-4294967294; gid 0-4294967294 is 0-4294967294 (written by the parent)
+  3  make all mounts private
+  4  root \"/r\" read-only
+  5  proc on \"/proc\"
+  6  bind dir \"/r/tmp\" on \"/build\" read-write
+  7  tmpfs on \"/tmp\" mode 1777
+  8  make the host's settings in \"/proc\" read-only
+  9  bring the loopback interface up
+ 10  pivot_root into the tree and detach the host's
+ 11  start a new session
+ 12  give up supplementary groups
+ 13  give up all capabilities but CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID CAP_SETUID
+ 14  set no_new_privs
+"
+    );
+}
+
+#[test]
+fn a_build_of_root_who_becomes_somebody_without_a_user_namespace() {
+    let mut config = build();
+    config.namespaces.user = UserNamespace::Shared;
+    config.ids = Ids::Pair {
+        uid: 1000,
+        gid: 100,
+    };
+    config.hostname = Some("builder".into());
+    assert_eq!(
+        script(&config, &root()),
+        "  \
+  1  clone into new namespaces: mnt pid ipc uts net cgroup
+  2  make all mounts private
+  3  root \"/r\" read-only
+  4  proc on \"/proc\"
+  5  bind dir \"/r/tmp\" on \"/build\" read-write
+  6  tmpfs on \"/tmp\" mode 1777
+  7  make the host's settings in \"/proc\" read-only
+  8  bring the loopback interface up
+  9  set the host name to \"builder\"
+ 10  pivot_root into the tree and detach the host's
+ 11  start a new session
+ 12  give up supplementary groups
+ 13  become uid 1000, gid 100
+ 14  give up all capabilities
+ 15  set no_new_privs
+"
+    );
+}
+
+#[test]
+fn the_least_that_can_be_asked() {
+    assert_eq!(
+        script(&plain(), &user()),
+        "  \
+  1  clone into new namespaces: user mnt
+  2  map uid 1000 is 1000; gid 1000 is 1000 (written by the child)
+  3  make all mounts private
+  4  root \"/r\" read-write
+  5  pivot_root into the tree and detach the host's
+  6  start a new session
+  7  give up all capabilities
+  8  set no_new_privs
+"
+    );
+}
+
+#[test]
+fn each_namespace_is_had_singly() {
+    let isolated = Isolation::Isolated;
+    let cases: [(&str, Config); 6] = [
+        ("net", with(|c| c.network = Network::Isolated)),
+        ("pid", with(|c| c.namespaces.pid = isolated)),
+        ("ipc", with(|c| c.namespaces.ipc = isolated)),
+        ("uts", with(|c| c.namespaces.uts = isolated)),
+        ("uts", with(|c| c.hostname = Some("h".into()))),
+        ("cgroup", with(|c| c.namespaces.cgroup = isolated)),
+    ];
+    for (name, config) in cases {
+        assert_eq!(namespaces(&steps(&config, &user())), ["user", "mnt", name]);
+        let mut config = config;
+        config.namespaces.user = UserNamespace::Shared;
+        assert_eq!(namespaces(&steps(&config, &root())), ["mnt", name]);
+    }
+    let time = with(|c| c.namespaces.time = isolated);
+    for facts in [user(), root(), no_user_namespaces(root())] {
+        let steps = steps(&time, &facts);
+        assert!(steps.contains(&Step::TimeNamespace));
+        assert!(!line(&steps, "clone").unwrap().contains("time"));
+    }
+}
+
+#[test]
+fn where_the_user_namespace_is_left_to_the_backend() {
+    let has_one = |facts: &HostFacts| namespaces(&steps(&plain(), facts)).contains(&"user");
+    assert!(has_one(&user()));
+    assert!(has_one(&root()));
+    assert!(has_one(&nested()));
+    assert!(has_one(&root_without(&["sys_admin"])));
+    assert!(!has_one(&no_user_namespaces(root())));
+    // The kernel lets nobody map root without it.
+    assert!(!has_one(&root_without(&["setfcap"])));
+}
+
+/// The map and the change of ids that `ids` leads to.
+fn identity(ids: Ids, facts: &HostFacts) -> (Option<String>, Option<String>) {
+    let steps = steps(&with(|c| c.ids = ids), facts);
+    (line(&steps, "map"), line(&steps, "become"))
+}
+
+#[test]
+fn ids() {
+    const WHOLE: &str = "map uid 0-4294967294 is 0-4294967294; \
+        gid 0-4294967294 is 0-4294967294 (written by the parent)";
+    const NESTED: &str = "map uid 0 is 0, 1-65536 is 1-65536; \
+        gid 0 is 0, 1-1000 is 1-1000 (written by the parent)";
+    let pair = |uid, gid| Ids::Pair { uid, gid };
+    let able = but(user(), |f| f.capabilities = root().capabilities);
+    let cases: &[(Ids, HostFacts, Option<&str>, Option<&str>)] = &[
+        (
+            Ids::Caller,
+            user(),
+            Some("map uid 1000 is 1000; gid 1000 is 1000 (written by the child)"),
+            None,
+        ),
+        (
+            Ids::ROOT,
+            user(),
+            Some("map uid 0 is 1000; gid 0 is 1000 (written by the child)"),
+            None,
+        ),
+        // A group of one's own choice is the caller's by another number.
+        (
+            pair(5, 7),
+            user(),
+            Some("map uid 5 is 1000; gid 7 is 1000 (written by the child)"),
+            None,
+        ),
+        (
+            pair(1000, 7),
+            user(),
+            Some("map uid 1000 is 1000; gid 7 is 1000 (written by the child)"),
+            None,
+        ),
+        (
+            Ids::Subordinate,
+            user_with_range(),
+            Some(
+                "map uid 0 is 1000, 1-65536 is 100000-165535; \
+                gid 0 is 1000, 1-65536 is 200000-265535 (written by newuidmap and newgidmap)",
+            ),
+            Some("become uid 0, gid 0"),
+        ),
+        (Ids::Caller, root(), Some(WHOLE), None),
+        (Ids::ROOT, root(), Some(WHOLE), None),
+        (pair(5, 7), root(), Some(WHOLE), Some("become uid 5, gid 7")),
+        (pair(0, 7), root(), Some(WHOLE), Some("become uid 0, gid 7")),
+        (Ids::Subordinate, root(), Some(WHOLE), None),
+        (Ids::Caller, nested(), Some(NESTED), None),
+        (
+            pair(65536, 1000),
+            nested(),
+            Some(NESTED),
+            Some("become uid 65536, gid 1000"),
+        ),
+        // Not root, but with root's privileges.
+        (Ids::Caller, able.clone(), Some(WHOLE), None),
+        (
+            Ids::ROOT,
+            able.clone(),
+            Some(WHOLE),
+            Some("become uid 0, gid 0"),
+        ),
+        (
+            Ids::Subordinate,
+            but(able, |f| f.subordinate = Some(granted())),
+            Some(
+                "map uid 0 is 1000, 1-65536 is 100000-165535; \
+                gid 0 is 1000, 1-65536 is 200000-265535 (written by newuidmap and newgidmap)",
+            ),
+            Some("become uid 0, gid 0"),
+        ),
+        // Root without what it takes to map more than itself.
+        (
+            Ids::Caller,
+            root_without(&["setuid"]),
+            Some("map uid 0 is 0; gid 0 is 0 (written by the child)"),
+            None,
+        ),
+        (
+            pair(5, 7),
+            root_without(&["setgid"]),
+            Some("map uid 5 is 0; gid 7 is 0 (written by the child)"),
+            None,
+        ),
+        (Ids::Caller, no_user_namespaces(root()), None, None),
+        (
+            pair(5, 7),
+            no_user_namespaces(root()),
+            None,
+            Some("become uid 5, gid 7"),
+        ),
+        (Ids::Caller, root_without(&["setfcap"]), None, None),
+    ];
+    for (ids, facts, map, switch) in cases {
+        let found = identity(*ids, facts);
+        assert_eq!(
+            (found.0.as_deref(), found.1.as_deref()),
+            (*map, *switch),
+            "{ids:?} {facts:?}"
+        );
+    }
+}
+
+#[test]
+fn ids_that_cannot_be_had_are_named() {
+    let pair = |uid, gid| with(|c| c.ids = Ids::Pair { uid, gid });
+    let none = u32::MAX;
+    let here = "the caller lives in a user namespace that has no such id";
+    for (uid, gid, facts, expected) in [
+        (
+            65537,
+            0,
+            nested(),
+            format!("uid 65537 cannot be mapped: {here}"),
+        ),
+        (
+            65536,
+            1001,
+            nested(),
+            format!("gid 1001 cannot be mapped: {here}"),
+        ),
+        (
+            none,
+            0,
+            user(),
+            "uid 4294967295 cannot be mapped: it stands for no id".into(),
+        ),
+        (
+            0,
+            none,
+            user(),
+            "gid 4294967295 cannot be mapped: it stands for no id".into(),
+        ),
+        (
+            none,
+            0,
+            root(),
+            "uid 4294967295 cannot be mapped: it stands for no id".into(),
+        ),
+        (
+            0,
+            none,
+            no_user_namespaces(root()),
+            "gid 4294967295 cannot be mapped: it stands for no id".into(),
+        ),
+        (
+            70_000,
+            0,
+            no_user_namespaces(nested()),
+            format!("uid 70000 cannot be mapped: {here}"),
+        ),
+    ] {
+        assert_eq!(refusal(&pair(uid, gid), &facts), expected);
+    }
+    // A container engine's mistake: the caller itself is not mapped.
+    let lost = but(nested(), |f| f.uid = 65534);
+    let lost = but(lost, |f| f.uid_map = vec![range(0, 1000, 1)]);
+    assert_eq!(
+        refusal(&plain(), &lost),
+        format!("uid 65534 cannot be mapped: {here}")
+    );
+    for config in [pair(5, 0), with(|c| c.ids = Ids::Pair { uid: 0, gid: 9 })] {
+        let facts = no_user_namespaces(root_without(&["setgid"]));
+        assert_eq!(
+            refusal(&config, &facts),
+            "ids cannot be enforced: \
+             changing ids without a user namespace needs CAP_SETUID and CAP_SETGID"
+        );
+    }
+}
+
+#[test]
+fn subordinate_ranges_follow_one_another_and_overlap_nowhere() {
+    let map = |uids: &[(u32, u32)]| {
+        let facts = but(user_with_range(), |f| {
+            f.subordinate = Some(Subordinate {
+                uids: uids.to_vec(),
+                ..granted()
+            });
+        });
+        let steps = steps(&with(|c| c.ids = Ids::Subordinate), &facts);
+        match &steps[1] {
+            Step::IdMap { uids, .. } => uids.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let own = range(0, 1000, 1);
+    for (granted, expected) in [
+        (
+            &[(2000, 10), (5000, 5)][..],
+            vec![range(1, 2000, 10), range(11, 5000, 5)],
+        ),
+        // Granted twice.
+        (&[(2000, 10), (2000, 10)], vec![range(1, 2000, 10)]),
+        (
+            &[(2000, 10), (1995, 20)],
+            vec![range(1, 2000, 10), range(11, 1995, 5), range(16, 2010, 5)],
+        ),
+        // The caller's own id is among them.
+        (&[(999, 4)], vec![range(1, 999, 1), range(2, 1001, 2)]),
+        (&[(u32::MAX - 5, 5)], vec![range(1, u32::MAX - 5, 5)]),
+        (
+            &[(0, u32::MAX)],
+            vec![range(1, 0, 1000), range(1001, 1001, u32::MAX - 1001)],
+        ),
+    ] {
+        let expected: Vec<_> = [own].into_iter().chain(expected).collect();
+        assert_eq!(map(granted), expected, "{granted:?}");
+    }
+    let many: Vec<(u32, u32)> = (0..1000).map(|i| (10_000 + 10 * i, 5)).collect();
+    assert_eq!(map(&many).len(), 340);
+}
+
+#[test]
+fn groups_are_given_up_where_the_kernel_allows_it() {
+    let gives_up = |facts: &HostFacts| steps(&plain(), facts).contains(&Step::ClearGroups);
+    assert!(gives_up(&root()));
+    assert!(gives_up(&nested()));
+    assert!(gives_up(&no_user_namespaces(root())));
+    assert!(!gives_up(&user()));
+    assert!(!gives_up(&root_without(&["setgid"])));
+    assert!(!gives_up(&no_user_namespaces(root_without(&["setgid"]))));
+    // Below a namespace whose maps an ordinary user wrote.
+    assert!(!gives_up(&but(nested(), |f| f.setgroups = false)));
+    let range = with(|c| c.ids = Ids::Subordinate);
+    assert!(steps(&range, &user_with_range()).contains(&Step::ClearGroups));
+}
+
+#[test]
+fn capabilities() {
+    const FILES: &[&str] = &[
+        "CAP_CHOWN",
+        "CAP_DAC_OVERRIDE",
+        "CAP_FOWNER",
+        "CAP_FSETID",
+        "CAP_KILL",
+        "CAP_SETGID",
+        "CAP_SETUID",
+    ];
+    let without = |name| {
+        FILES
+            .iter()
+            .copied()
+            .filter(|n| *n != name)
+            .collect::<Vec<_>>()
+    };
+    let auto = |ids| with(|c| c.ids = ids);
+    let only = |names: &[&str]| {
+        let names = names.iter().map(|n| (*n).to_owned()).collect();
+        with(|c| c.capabilities = Capabilities::Only(names))
+    };
+    let masked = |mut config: Config| {
+        config
+            .mounts
+            .push(Mount::new(at("/secret"), MountKind::Mask));
+        config
+    };
+    let files = FILES.to_vec();
+    for (config, facts, expected) in [
+        (auto(Ids::Caller), user(), vec![]),
+        (auto(Ids::Pair { uid: 5, gid: 0 }), user(), vec![]),
+        (auto(Ids::ROOT), user(), files.clone()),
+        (auto(Ids::Subordinate), user_with_range(), files.clone()),
+        (auto(Ids::Caller), root(), files.clone()),
+        (auto(Ids::Pair { uid: 5, gid: 0 }), root(), vec![]),
+        // What the caller lacks it has inside a user namespace, and nowhere else.
+        (
+            auto(Ids::Caller),
+            root_without(&["chown", "setuid"]),
+            files.clone(),
+        ),
+        (
+            auto(Ids::Caller),
+            no_user_namespaces(root_without(&["chown"])),
+            without("CAP_CHOWN"),
+        ),
+        (masked(auto(Ids::ROOT)), user(), without("CAP_DAC_OVERRIDE")),
+        (
+            masked(auto(Ids::Caller)),
+            no_user_namespaces(root()),
+            without("CAP_DAC_OVERRIDE"),
+        ),
+        (only(&[]), root(), vec![]),
+        (
+            only(&["cap_sys_admin", "net_raw"]),
+            user(),
+            vec!["CAP_NET_RAW", "CAP_SYS_ADMIN"],
+        ),
+        (masked(only(&["chown"])), root(), vec!["CAP_CHOWN"]),
+        (
+            only(&["net_raw"]),
+            no_user_namespaces(root()),
+            vec!["CAP_NET_RAW"],
+        ),
+    ] {
+        assert_eq!(
+            kept(&steps(&config, &facts)),
+            expected,
+            "{config:?} {facts:?}"
+        );
+    }
+    for name in ["dac_override", "dac_read_search", "sys_admin"] {
+        for facts in [user(), root(), no_user_namespaces(root())] {
+            let text = refusal(&masked(only(&["chown", name])), &facts);
+            assert!(
+                text.starts_with("a masked path is open to a command with"),
+                "{text}"
+            );
+        }
+    }
+    assert_eq!(
+        refusal(
+            &only(&["chown", "net_raw", "kill"]),
+            &no_user_namespaces(root_without(&["net_raw", "kill"]))
+        ),
+        "the caller has no CAP_KILL, CAP_NET_RAW to pass on"
+    );
+    assert_eq!(
+        refusal(&only(&["cap_foo"]), &user()),
+        "unknown capability \"cap_foo\""
+    );
+}
+
+#[test]
+fn a_mask_that_could_not_be_had_takes_nothing_away() {
+    let config = with(|c| {
+        c.ids = Ids::ROOT;
+        c.prefer.insert(Feature::Mask);
+        c.mounts.push(Mount::new(at("/absent"), MountKind::Mask));
+    });
+    assert!(kept(&steps(&config, &user())).contains(&"CAP_DAC_OVERRIDE".to_owned()));
+}
+
+#[test]
+fn procfs_is_protected_from_whoever_may_become_root_of_the_host() {
+    let config = with(|c| {
+        c.namespaces.pid = Isolation::Isolated;
+        c.mounts = vec![
+            Mount::new(at("/proc"), MountKind::Proc),
+            Mount::new(at("/tmp/proc2"), MountKind::Proc),
+        ];
+    });
+    let protected = |config: &Config, facts: &HostFacts| {
+        let steps = steps(config, facts);
+        steps
+            .iter()
+            .filter(|s| matches!(s, Step::ProtectProc(_)))
+            .count()
+    };
+    let able = but(user(), |f| f.capabilities = root().capabilities);
+    for facts in [
+        root(),
+        nested(),
+        no_user_namespaces(root()),
+        root_without(&["setuid"]),
+        root_without(&["setfcap"]),
+        // The whole range is mapped, so uid 0 is a setuid(2) away.
+        able.clone(),
+    ] {
+        assert_eq!(protected(&config, &facts), 2, "{facts:?}");
+    }
+    let mut as_root = config.clone();
+    as_root.ids = Ids::ROOT;
+    assert_eq!(protected(&as_root, &able), 2);
+    for facts in [user(), user_with_range()] {
+        assert_eq!(protected(&config, &facts), 0);
+        assert_eq!(protected(&as_root, &facts), 0);
+    }
+    let mut range = config.clone();
+    range.ids = Ids::Subordinate;
+    assert_eq!(protected(&range, &user_with_range()), 0);
+    // A strange grant.
+    let zero = Subordinate {
+        uids: vec![(0, 10)],
+        ..granted()
+    };
+    assert_eq!(
+        protected(&range, &but(user(), |f| f.subordinate = Some(zero))),
+        2
+    );
+}
+
+#[test]
+fn procfs_needs_process_ids_of_its_own_in_a_user_namespace() {
+    let config = with(|c| c.mounts = vec![Mount::new(at("/proc"), MountKind::Proc)]);
+    for facts in [user(), root()] {
+        let text = refusal(&config, &facts);
+        assert_eq!(
+            text,
+            "procfs can be mounted in a user namespace only for process ids of its own"
+        );
+    }
+    assert!(line(&steps(&config, &no_user_namespaces(root())), "proc on").is_some());
+}
+
+#[test]
+fn a_host_name_brings_its_namespace_along() {
+    let config = with(|c| c.hostname = Some("box".into()));
+    let steps = steps(&config, &user());
+    assert_eq!(namespaces(&steps), ["user", "mnt", "uts"]);
+    assert!(steps.contains(&Step::Hostname("box".into())));
+}

@@ -1,0 +1,20 @@
+//! What the cross-crate tests have in common: the program under test, roots to run it in, and
+//! ways to look at the host that do not depend on what the program says.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "part of the tests, where a surprise ends the test"
+)]
+
+mod program;
+mod root;
+mod skip;
+pub mod snapshot;
+pub mod watch;
+
+pub use program::{Done, RunSandbox, run_sandbox};
+pub use root::{Lab, TinyRoot};
+pub use skip::{host_can, must_work, skip};

@@ -1,0 +1,127 @@
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::{host_can, skip};
+
+/// A root with busybox and next to nothing else.
+#[derive(Debug)]
+pub struct TinyRoot {
+    dir: TempDir,
+}
+
+const BUSYBOX: &str = "/bin/busybox";
+
+impl TinyRoot {
+    /// A new one; `None`, and a skip, where there is no busybox-static or no namespace.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        let is_static = fs::read(BUSYBOX)
+            .is_ok_and(|b| !b.windows(9).take(4096).any(|w| w.starts_with(b"/lib64/ld")));
+        if !is_static {
+            skip("no /bin/busybox that is static (package busybox-static)");
+            return None;
+        }
+        if !host_can() {
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        for name in ["bin", "dev", "etc", "home", "proc", "run", "tmp", "var"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        fs::copy(BUSYBOX, dir.path().join("bin/busybox")).unwrap();
+        for name in APPLETS.split_whitespace() {
+            symlink("busybox", dir.path().join("bin").join(name)).unwrap();
+        }
+        symlink("/run", dir.path().join("var/run")).unwrap();
+        Some(Self { dir })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A path inside, as the host sees it.
+    #[must_use]
+    pub fn join(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path.trim_start_matches('/'))
+    }
+}
+
+const APPLETS: &str = "cat chmod dd echo env false head hostname id kill ln ls md5sum mkdir mv nc \
+                       printf ps pwd readlink rm rmdir setsid sh sleep stat test touch true tty \
+                       umount uname wc";
+
+/// The Debian root and the source package that `cargo xtask lab` makes.
+#[derive(Debug)]
+pub struct Lab {
+    /// The root.
+    pub root: PathBuf,
+    /// The unpacked source.
+    pub source: PathBuf,
+}
+
+impl Lab {
+    /// Where it is; `None`, and a skip, if there is none.
+    #[must_use]
+    pub fn find() -> Option<Self> {
+        match std::env::var_os("SANDBOXLIB_LAB") {
+            Some(dir) => {
+                let dir = PathBuf::from(dir);
+                host_can().then(|| Self {
+                    root: dir.join("root"),
+                    source: dir.join("src"),
+                })
+            }
+            None => {
+                let why = std::env::var("SANDBOXLIB_LAB_MISSING")
+                    .unwrap_or_else(|_| "not started by `cargo xtask test`".to_owned());
+                skip(&format!("no Debian root to build in: {why}"));
+                None
+            }
+        }
+    }
+
+    /// A fresh copy of the source, that belongs to whoever runs this.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    #[must_use]
+    pub fn copy_source(&self) -> TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&self.source, dir.path());
+        dir
+    }
+}
+
+/// With the times, so that make sees what it would see after unpacking.
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (source, dest) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            fs::create_dir(&dest).unwrap();
+            copy(&source, &dest);
+        } else if kind.is_symlink() {
+            symlink(fs::read_link(&source).unwrap(), &dest).unwrap();
+        } else {
+            fs::copy(&source, &dest).unwrap();
+            let modified = entry.metadata().unwrap().modified().unwrap();
+            fs::File::options()
+                .append(true)
+                .open(&dest)
+                .unwrap()
+                .set_modified(modified)
+                .unwrap();
+        }
+    }
+}

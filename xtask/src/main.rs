@@ -1,0 +1,79 @@
+//! `cargo xtask`: everything that CI or a maintainer runs.
+//!
+//! It depends on no crate of the workspace, so that it runs when they do not compile.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for people, whose output is its purpose"
+)]
+
+mod account;
+mod bench;
+mod cli_docs;
+mod host;
+mod lab;
+mod lint;
+mod repo;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+/// Whatever went wrong, as a sentence for the person who ran xtask.
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const USAGE: &str = "\
+Usage: cargo xtask COMMAND
+
+  test [--must-work]    build everything, run all tests as this user and, if that is root,
+                        again as an ordinary one; --must-work: a skipped test is a failure
+  lint                  formatting, clippy, documentation, tidy
+  tidy                  the invariants of the workspace
+  bench [--quick] [--pairs N] [--json] [--write]
+                        run-sandbox against bwrap; --write: into docs/benchmarks.md
+  man                   write target/man/run-sandbox.1
+  completions           write target/completions/ for bash, zsh and fish
+  lab [DIR]             make the Debian root and the source package that the tests build
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode> {
+    let mut args = lexopt::Parser::from_env();
+    let command = match args.next()? {
+        Some(lexopt::Arg::Value(command)) => command.to_string_lossy().into_owned(),
+        Some(lexopt::Arg::Long("help") | lexopt::Arg::Short('h')) | None => {
+            print!("{USAGE}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(other) => return Err(other.unexpected().into()),
+    };
+    match command.as_str() {
+        "test" => return test::main(args),
+        "tidy" => finish(args).and_then(|()| tidy::main())?,
+        "lint" => finish(args).and_then(|()| lint::main())?,
+        "bench" => bench::main(args)?,
+        "man" => finish(args).and_then(|()| cli_docs::man())?,
+        "completions" => finish(args).and_then(|()| cli_docs::completions())?,
+        "lab" => lab::main(args)?,
+        other => return Err(format!("no command {other:?}\n\n{USAGE}").into()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The end of a command line that takes no more arguments.
+fn finish(mut args: lexopt::Parser) -> Result {
+    match args.next()? {
+        Some(arg) => Err(arg.unexpected().into()),
+        None => Ok(()),
+    }
+}
