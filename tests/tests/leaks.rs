@@ -1,4 +1,10 @@
 //! What starts leave behind in the caller. One test, because it counts what its process has.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a surprise ends the test"
+)]
 
 use std::fs;
 use std::time::Duration;

@@ -1,4 +1,10 @@
 //! The library as a build tool uses it: from a program with threads, pipes and a heap.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a surprise ends the test"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,10 @@
 //! The backend of docs/writing-a-backend.md, as somebody outside this repository would write it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a surprise ends the test"
+)]
 
 use std::sync::Arc;
 

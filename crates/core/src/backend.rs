@@ -1,6 +1,7 @@
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use sandboxlib_config::SandboxPath;
 use sandboxlib_mount::MountPlan;
 
 use crate::{ChildScript, EffectiveConfig, HostFacts, Reason, Started, Support};
@@ -40,15 +41,41 @@ pub enum Launch {
 }
 
 /// The command line of a helper program. The sandboxed command and its arguments are put behind
-/// `args`.
+/// `args`. The helper itself is started in `/` of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HelperCall {
     /// The helper.
     pub program: PathBuf,
     /// Its arguments, up to the command.
-    pub args: Vec<OsString>,
+    pub args: Vec<HelperArg>,
     /// What is known about the command having been started when the helper fails.
     pub on_failure: Started,
+}
+
+impl HelperCall {
+    /// The arguments for a run in the working directory `cwd`.
+    pub fn arguments<'a>(&'a self, cwd: &'a SandboxPath) -> impl Iterator<Item = &'a OsStr> {
+        self.args.iter().map(|arg| match arg {
+            HelperArg::Text(text) => text.as_os_str(),
+            HelperArg::Cwd => cwd.as_path().as_os_str(),
+        })
+    }
+}
+
+/// An argument of a helper program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HelperArg {
+    /// This text.
+    Text(OsString),
+    /// The working directory of the single run, as seen inside.
+    Cwd,
+}
+
+impl<T: Into<OsString>> From<T> for HelperArg {
+    fn from(text: T) -> Self {
+        Self::Text(text.into())
+    }
 }
 
 /// Why a backend cannot prepare a configuration.

@@ -12,7 +12,7 @@ mod outcome;
 mod script;
 mod support;
 
-pub use backend::{Backend, HelperCall, Launch, PrepareError};
+pub use backend::{Backend, HelperArg, HelperCall, Launch, PrepareError};
 pub use capability::{CapSet, UnknownCapability};
 pub use error::{ExecProblem, FailedStep, SpawnError};
 pub use explain::{Diagnosis, Failure, SYSCTLS, explain};

@@ -29,7 +29,7 @@ pub(crate) fn text(run: &Run, check: &Check) -> String {
         }
         Launch::Helper(call) => {
             let _ = writeln!(out, "helper:\n  {}", shown(&call.program));
-            for argument in &call.args {
+            for argument in call.arguments(&run.directory) {
                 let _ = writeln!(out, "  {}", shown(argument));
             }
         }
@@ -105,7 +105,7 @@ pub(crate) fn json(run: &Run, check: &Check) -> serde_json::Result<String> {
         }
         Launch::Helper(call) => {
             let mut words = vec![escaped(&call.program)];
-            words.extend(call.args.iter().map(escaped));
+            words.extend(call.arguments(&run.directory).map(escaped));
             helper = Some(words);
         }
         _ => {}

@@ -5,7 +5,11 @@ mod linux;
 #[cfg(target_os = "linux")]
 use linux as system;
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), test))]
+#[cfg_attr(
+    target_os = "linux",
+    allow(dead_code, unreachable_pub, unused_imports, reason = "for its tests alone")
+)]
 mod posix;
 #[cfg(not(target_os = "linux"))]
 use posix as system;

@@ -1,3 +1,6 @@
+use std::ffi::OsString;
+
+use sandboxlib_config::SandboxPath;
 use sandboxlib_core::{FailedStep, HelperCall, Launch, SpawnError};
 
 use crate::run::Run;
@@ -59,11 +62,15 @@ impl Prepared {
 
 /// The helper's command line with the command behind it.
 fn wrap(call: &HelperCall, run: &Run) -> Result<Run, SpawnError> {
-    let command = std::iter::once(&run.program).chain(&run.args);
     let mut wrapped = run.try_clone().map_err(|source| {
         SpawnError::new(FailedStep::Resources("a duplicate of a file descriptor"), source)
     })?;
-    wrapped.args = call.args.iter().chain(command).cloned().collect();
+    let mut args: Vec<OsString> = call.arguments(&run.cwd).map(Into::into).collect();
+    args.push(run.program.clone());
+    args.extend(run.args.iter().cloned());
+    wrapped.args = args;
+    // The directory of the run is a matter of the helper's.
+    wrapped.cwd = SandboxPath::root();
     wrapped.program = call.program.clone().into();
     Ok(wrapped)
 }

@@ -1,7 +1,6 @@
 //! Runs a case and holds what it finds against what it should.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -222,8 +221,12 @@ fn compare_path(model: &Model, shown: &Shown, found: &Found) -> Checked {
                 );
                 return Ok(());
             }
-            let content = real(&model.host, path);
-            compare_entry(kind, *writable, Some(content.as_os_str()), found)
+            // A file holds where it is, and one that the plan has made holds nothing.
+            let marker = (*kind == EntryKind::File).then(|| {
+                let path = real(&model.host, path);
+                if model.made.contains(&path) { PathBuf::new() } else { path }
+            });
+            compare_entry(kind, *writable, marker.as_deref(), found)
         }
         Shown::Private { of, kind, writable } => match *of {
             "proc" | "devpts" => {
@@ -244,7 +247,7 @@ fn compare_path(model: &Model, shown: &Shown, found: &Found) -> Checked {
 fn compare_entry(
     kind: &EntryKind,
     writable: bool,
-    marker: Option<&OsStr>,
+    marker: Option<&Path>,
     found: &Found,
 ) -> Checked {
     let write = if writable { OK } else { EROFS };
@@ -256,7 +259,7 @@ fn compare_entry(
         (EntryKind::Dir, Kind::Dir) => {}
         (EntryKind::File, Kind::File) => {
             ensure!(
-                marker.is_none_or(|m| m.as_bytes() == found.content),
+                marker.is_none_or(|m| m.as_os_str().as_bytes() == found.content),
                 "not the content of {marker:?}"
             );
         }

@@ -95,7 +95,7 @@ fn read_at(fd: Fd, buffer: &mut [u8], offset: u64) -> usize {
 ///
 /// # Safety
 /// `path` must be NUL-terminated.
-unsafe fn missing_part(path: *const u8) -> Message {
+pub(crate) unsafe fn missing_part(path: *const u8) -> Message {
     let mut message = failed(problem::OTHER, ENOENT);
     // SAFETY: passed on to the caller. Non-blocking, because it may be a fifo by now.
     let Ok(fd) = (unsafe { open(path, O_CLOEXEC | O_NONBLOCK) }) else { return message };

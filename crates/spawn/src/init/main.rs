@@ -121,12 +121,15 @@ fn is_first_process() -> bool {
 /// default again, whatever the caller ignored.
 fn harden(control: Fd, first_process: bool) {
     const PR_SET_DUMPABLE: usize = 4;
+    const PR_SET_NAME: usize = 15;
     const PR_SET_CHILD_SUBREAPER: usize = 36;
     const F_SETFD: usize = 2;
     const FD_CLOEXEC: usize = 1;
-    // SAFETY: prctl(2) and fcntl(2) with numbers alone.
+    // SAFETY: prctl(2) and fcntl(2) with numbers and the address of a constant string.
     unsafe {
         let _ = raw::call(nr::PRCTL, [PR_SET_DUMPABLE, 0, 0, 0, 0, 0]);
+        let name = c"sandbox-init".as_ptr() as usize;
+        let _ = raw::call(nr::PRCTL, [PR_SET_NAME, name, 0, 0, 0, 0]);
         if !first_process {
             let _ = raw::call(nr::PRCTL, [PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0, 0]);
         }

@@ -103,3 +103,31 @@ fn on_noexec_mount(file: &File) -> io::Result<bool> {
     // SAFETY: fstatvfs succeeded, so it has filled the structure in.
     Ok(unsafe { stat.assume_init() }.f_flag & libc::ST_NOEXEC != 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The program without arguments gives up with a status of its own.
+    fn runs(file: &OwnedFd) -> bool {
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        std::process::Command::new(path).status().is_ok_and(|s| s.code() == Some(125))
+    }
+
+    #[test]
+    fn a_sealed_memfd_can_be_executed_and_not_changed() {
+        let file = in_memory().unwrap();
+        assert!(runs(&file));
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let mut writer = OpenOptions::new().write(true).open(path).unwrap();
+        assert!(writer.write_all(b"x").is_err());
+    }
+
+    #[test]
+    fn an_unlinked_file_does_as_well_and_has_no_name() {
+        let file = unlinked().unwrap();
+        assert!(runs(&file));
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
+        assert!(path.to_string_lossy().ends_with("(deleted)"), "{path:?}");
+    }
+}

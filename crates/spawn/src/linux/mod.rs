@@ -2,6 +2,12 @@
 
 mod diagnose;
 mod dumpable;
+// What the init program finds out about a command is tested here, where there is a test harness.
+#[cfg(test)]
+#[path = "../init/exec.rs"]
+mod exec;
+#[cfg(test)]
+mod exec_tests;
 mod facts;
 mod init;
 mod lower;

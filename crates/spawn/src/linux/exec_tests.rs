@@ -1,0 +1,117 @@
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::exec::exec_first;
+use super::wire::{Message, problem};
+
+/// What is said of a file with this content that cannot be executed.
+fn said_of(content: &[u8]) -> (u32, Vec<u8>) {
+    let path = executable(content);
+    let said = said_of_paths(&[&path]);
+    std::fs::remove_file(path.to_str().unwrap()).unwrap();
+    (said.a, said.text[..said.text_len as usize].to_vec())
+}
+
+fn said_of_paths(paths: &[&CString]) -> Message {
+    let candidates: Vec<*const u8> = paths.iter().map(|p| p.as_ptr().cast()).collect();
+    let none = [std::ptr::null::<u8>()];
+    // SAFETY: the candidates are NUL-terminated and live for the call; argv and envp are
+    // null-terminated arrays. Nothing among them can be executed, or the test ends here.
+    unsafe { exec_first(candidates.as_ptr(), candidates.len(), none.as_ptr(), none.as_ptr()) }
+}
+
+fn executable(content: &[u8]) -> CString {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.into_temp_path().keep().unwrap();
+    std::fs::write(&path, content).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    CString::new(path.as_os_str().as_bytes()).unwrap()
+}
+
+/// An ELF header with one program header, PT_INTERP, and the path behind it (elf(5)).
+fn elf(wide: bool, big: bool, interpreter: &[u8]) -> Vec<u8> {
+    let number = |value: u64, size: usize| -> Vec<u8> {
+        if big {
+            value.to_be_bytes()[8 - size..].to_vec()
+        } else {
+            value.to_le_bytes()[..size].to_vec()
+        }
+    };
+    let (header, entry, word) = if wide { (64, 56, 8) } else { (52, 32, 4) };
+    let mut file = vec![0; header + entry];
+    file[..4].copy_from_slice(b"\x7fELF");
+    file[4] = 1 + u8::from(wide);
+    file[5] = 1 + u8::from(big);
+    let mut put = |at: usize, value: u64, size: usize| {
+        file[at..at + size].copy_from_slice(&number(value, size));
+    };
+    put(if wide { 32 } else { 28 }, header as u64, word);
+    put(if wide { 54 } else { 42 }, entry as u64, 2);
+    put(if wide { 56 } else { 44 }, 1, 2);
+    put(header, 3, 4);
+    put(header + if wide { 8 } else { 4 }, (header + entry) as u64, word);
+    file.extend_from_slice(interpreter);
+    file.push(0);
+    file
+}
+
+#[test]
+fn scripts() {
+    let missing = |text: &str| (problem::INTERPRETER_MISSING, text.as_bytes().to_vec());
+    assert_eq!(said_of(b"#!/no/such\n"), missing("/no/such"));
+    assert_eq!(said_of(b"#! \t/no/such -x y\n"), missing("/no/such"));
+    assert_eq!(said_of(b"#!/no/such"), missing("/no/such"));
+    let long = format!("#!/{}\n", "x".repeat(200));
+    assert_eq!(said_of(long.as_bytes()), missing(&format!("/{}", "x".repeat(200))));
+}
+
+#[test]
+fn what_the_kernel_does_not_take_is_no_missing_part() {
+    assert_eq!(said_of(b"hello").0, problem::BAD_FORMAT);
+    assert_eq!(said_of(b"").0, problem::BAD_FORMAT);
+    // Not of this machine, or not whole: the kernel does not get as far as the loader.
+    assert_eq!(said_of(&elf(true, true, b"/no/such")).0, problem::BAD_FORMAT);
+    assert_eq!(said_of(b"\x7fELF\x02\x01").0, problem::BAD_FORMAT);
+}
+
+#[test]
+fn the_loader_is_read_from_either_class_and_order() {
+    for (wide, big) in [(true, false), (true, true), (false, false), (false, true)] {
+        let path = executable(&elf(wide, big, b"/no/such/loader"));
+        // SAFETY: the path is NUL-terminated.
+        let message = unsafe { super::exec::missing_part(path.as_ptr().cast()) };
+        std::fs::remove_file(path.to_str().unwrap()).unwrap();
+        assert_eq!(message.a, problem::LOADER_MISSING);
+        let text = &message.text[..message.text_len as usize];
+        assert_eq!(text, b"/no/such/loader", "wide {wide}, big {big}");
+    }
+}
+
+#[test]
+fn hostile_headers_are_read_without_harm() {
+    let mut bytes = elf(true, false, b"/no/such");
+    for at in 32..64 {
+        let saved = bytes[at];
+        bytes[at] = 0xff;
+        let path = executable(&bytes);
+        // SAFETY: the path is NUL-terminated.
+        let message = unsafe { super::exec::missing_part(path.as_ptr().cast()) };
+        std::fs::remove_file(path.to_str().unwrap()).unwrap();
+        assert_eq!(message.a, problem::LOADER_MISSING);
+        bytes[at] = saved;
+    }
+}
+
+#[test]
+fn the_search_goes_on_as_a_shell_does() {
+    let nothing = CString::new("/no/such/program").unwrap();
+    let below_file = CString::new("/etc/passwd/program").unwrap();
+    let plain = CString::new("/etc/passwd").unwrap();
+    assert_eq!(said_of_paths(&[]).a, problem::NOT_FOUND);
+    assert_eq!(said_of_paths(&[&nothing, &below_file]).a, problem::NOT_FOUND);
+    assert_eq!(said_of_paths(&[&plain, &nothing]).a, problem::NOT_EXECUTABLE);
+    let script = executable(b"#!/no/such\n");
+    assert_eq!(said_of_paths(&[&nothing, &script, &plain]).a, problem::INTERPRETER_MISSING);
+    std::fs::remove_file(script.to_str().unwrap()).unwrap();
+}

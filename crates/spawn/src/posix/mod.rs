@@ -1,0 +1,93 @@
+//! Other POSIX systems: fork(2) by way of `std::process`, chroot(2), process groups.
+//!
+//! There is no init program here and no namespace, so the end of a run takes the command's
+//! process group down and no more; the outcome says so. Nothing in this module is particular to
+//! one system, and on Linux its tests run, though nothing else of it.
+
+mod find;
+mod poll;
+mod process;
+mod start;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::Path;
+
+use sandboxlib_config::Config;
+use sandboxlib_core::{ChildScript, Diagnosis, FailedStep, HostFacts, Os, SpawnError, Step};
+
+pub use poll::block_signals;
+pub use process::{Child, Signaller};
+
+use crate::run::Run;
+
+/// A script that has been made ready to run, as often as asked and from any thread.
+#[derive(Debug)]
+pub(crate) struct Script {
+    script: ChildScript,
+    actions: Vec<start::Action>,
+}
+
+impl Script {
+    pub(crate) fn new(script: &ChildScript) -> Result<Self, SpawnError> {
+        let actions = script.steps.iter().map(lower).collect::<Result<_, _>>()?;
+        Ok(Self { script: script.clone(), actions })
+    }
+
+    pub(crate) fn start(&self, run: &Run) -> Result<Child, SpawnError> {
+        start::start(&self.actions, &self.script.steps, run)
+    }
+}
+
+fn lower(step: &Step) -> Result<start::Action, SpawnError> {
+    let what = match step {
+        Step::Session => return Ok(start::Action::Session),
+        Step::ClearGroups => return Ok(start::Action::ClearGroups),
+        Step::Ids { uid, gid } => return Ok(start::Action::Ids { uid: *uid, gid: *gid }),
+        Step::ChrootTo(path) => return Ok(start::Action::ChrootTo(start::text(path)?)),
+        Step::Namespaces(_) | Step::TimeNamespace => "namespaces",
+        Step::IdMap { .. } => "user namespaces",
+        Step::PrivateMounts
+        | Step::Mount(_)
+        | Step::ProtectProc(_)
+        | Step::PivotRoot
+        | Step::Chroot => "mounts of a sandbox's own",
+        Step::Loopback => "network namespaces",
+        Step::Hostname(_) => "host names of a sandbox's own",
+        Step::Capabilities(_) => "capabilities",
+        Step::NoNewPrivs => "no_new_privs",
+        _ => "such a step",
+    };
+    Err(SpawnError::new(
+        FailedStep::Lower { what: step.to_string() },
+        io::Error::new(io::ErrorKind::Unsupported, format!("this system has no {what}")),
+    ))
+}
+
+/// What is known about the host and the caller.
+#[must_use]
+pub fn facts(_: &Config) -> HostFacts {
+    let os = if cfg!(target_os = "macos") {
+        Os::MacOs
+    } else if cfg!(target_os = "freebsd") {
+        Os::FreeBsd
+    } else {
+        Os::Posix
+    };
+    let (uid, gid) = crate::caller_ids();
+    HostFacts::other(os, uid, gid)
+}
+
+/// Looks for what may have made `step` fail.
+#[must_use]
+pub fn diagnose(facts: HostFacts, step: &FailedStep) -> Diagnosis {
+    diagnose_command(facts, step, None)
+}
+
+/// As [`diagnose`]; `command` is where the program of [`FailedStep::Exec`] is on the host, if
+/// that is known. What can be told of it is in the step already.
+#[must_use]
+pub fn diagnose_command(facts: HostFacts, _: &FailedStep, _: Option<&Path>) -> Diagnosis {
+    Diagnosis::new(facts)
+}

@@ -1,0 +1,354 @@
+//! A command that runs: waiting for it, signals to it, its end.
+
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sandboxlib_core::{End, Outcome, Started};
+
+use super::poll::{self, Catcher, Gather};
+use super::start::Ends;
+
+/// A process that is the caller's child. Its number is its own until it has been waited for,
+/// which happens under the lock, so no signal can reach another process.
+#[derive(Debug)]
+struct Process {
+    pid: libc::pid_t,
+    waited_for: Mutex<bool>,
+}
+
+impl Process {
+    /// Sends a signal to the process, or to its whole group, unless it has been waited for.
+    fn send(&self, signal: i32, to_group: bool) -> io::Result<()> {
+        let waited_for = self.waited_for.lock().unwrap_or_else(PoisonError::into_inner);
+        if *waited_for {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.send_locked(signal, to_group)
+    }
+
+    fn send_locked(&self, signal: i32, to_group: bool) -> io::Result<()> {
+        let target = if to_group { -self.pid } else { self.pid };
+        // SAFETY: kill takes numbers; the process has not been waited for, so its number and that
+        // of its group still mean it.
+        if unsafe { libc::kill(target, signal) } == 0 {
+            return Ok(());
+        }
+        Err(io::Error::last_os_error())
+    }
+
+    /// Kills what is left of the group and takes the process's end. It must have ended, or be
+    /// about to.
+    fn reap(&self) -> io::Result<(i32, libc::rusage)> {
+        let mut waited_for = self.waited_for.lock().unwrap_or_else(PoisonError::into_inner);
+        if *waited_for {
+            return Err(io::Error::from_raw_os_error(libc::ECHILD));
+        }
+        // As long as the process has not been waited for, nobody else can have its number for a
+        // group. It fails for a group in which nothing is left to kill.
+        let _ = self.send_locked(libc::SIGKILL, true);
+        let mut status = 0;
+        let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+        loop {
+            // SAFETY: the number and the structure are live for the call.
+            let pid = unsafe { libc::wait4(self.pid, &raw mut status, 0, usage.as_mut_ptr()) };
+            if pid == self.pid {
+                break;
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                *waited_for = true;
+                return Err(error);
+            }
+        }
+        *waited_for = true;
+        // SAFETY: all zero is a valid value, and wait4 has filled it in.
+        Ok((status, unsafe { usage.assume_init() }))
+    }
+}
+
+/// A way to send signals to a running command from elsewhere, such as another thread.
+#[derive(Debug, Clone)]
+pub struct Signaller(Arc<Process>);
+
+impl Signaller {
+    /// Sends `signal` to the command, as kill(2) does.
+    ///
+    /// # Errors
+    /// What the operating system says; `BrokenPipe` if the command has ended and was waited for.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        if !(1..=64).contains(&signal) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.0.send(signal, false)
+    }
+
+    /// Kills the command and its process group. That they have ended already is no error.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn kill(&self) -> io::Result<()> {
+        match self.0.send(libc::SIGKILL, true) {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            // So some systems call a group in which all have ended.
+            Err(e) if e.raw_os_error() == Some(libc::EPERM) && has_ended(self.0.pid) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// Waits for the end of a process and leaves it to be waited for once more.
+fn await_end(pid: libc::pid_t, flags: i32) -> Option<libc::siginfo_t> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let id = libc::id_t::try_from(pid).ok()?;
+    let flags = libc::WEXITED | libc::WNOWAIT | flags;
+    loop {
+        // SAFETY: the structure is live for the call.
+        if unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), flags) } == 0 {
+            // SAFETY: all zero is a valid value, and waitid has filled in what it had to say.
+            return Some(unsafe { info.assume_init() });
+        }
+        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return None;
+        }
+    }
+}
+
+fn has_ended(pid: libc::pid_t) -> bool {
+    // With nothing to report the structure stays zero.
+    await_end(pid, libc::WNOHANG).is_none_or(|info| info.si_signo != 0)
+}
+
+/// A file that can be read, or rather is at its end, once the process `pid` has ended: the
+/// portable part of what a pidfd or a kqueue is.
+pub(super) fn end_of(pid: libc::pid_t) -> io::Result<File> {
+    let (read, write) = io::pipe()?;
+    let watch = move || {
+        await_end(pid, 0);
+        drop(write);
+    };
+    thread::Builder::new().name("sandbox end".to_owned()).spawn(watch)?;
+    Ok(File::from(std::os::fd::OwnedFd::from(read)))
+}
+
+/// A command that runs in a sandbox.
+///
+/// Unlike `std::process::Child`, dropping it ends the command and its process group, and waits
+/// for it.
+#[derive(Debug)]
+pub struct Child {
+    /// The writing end of standard input, if it is a pipe.
+    pub stdin: Option<File>,
+    /// The reading end of standard output, if it is a pipe.
+    pub stdout: Option<File>,
+    /// The reading end of standard error, if it is a pipe.
+    pub stderr: Option<File>,
+    process: Arc<Process>,
+    /// At its end when the command has ended; `None` if that could not be had, before it ran.
+    ended: Option<File>,
+    began: Instant,
+    deadline: Option<Instant>,
+    killed: Option<End>,
+    outcome: Option<Outcome>,
+}
+
+impl Child {
+    pub(super) fn new(pid: libc::pid_t, began: Instant, ends: Ends) -> Self {
+        Self {
+            stdin: ends.stdin,
+            stdout: ends.stdout,
+            stderr: ends.stderr,
+            process: Arc::new(Process { pid, waited_for: Mutex::new(false) }),
+            ended: None,
+            began,
+            deadline: None,
+            killed: None,
+            outcome: None,
+        }
+    }
+
+    /// Begins to watch for the end.
+    pub(super) fn watch(&mut self) -> io::Result<()> {
+        self.ended = Some(end_of(self.process.pid)?);
+        Ok(())
+    }
+
+    /// The process id of the command.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        u32::try_from(self.process.pid).unwrap_or(0)
+    }
+
+    /// A way to send signals that outlives this borrow.
+    #[must_use]
+    pub fn signaller(&self) -> Signaller {
+        Signaller(self.process.clone())
+    }
+
+    /// Whether every process of the sandbox is certain to be dead when it has been waited for.
+    /// On this system a process that left the group may live on.
+    #[must_use]
+    pub fn is_contained(&self) -> bool {
+        false
+    }
+
+    /// Has everything killed once `timeout` has passed since the start. Waiting enforces it.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.deadline = self.began.checked_add(timeout);
+    }
+
+    /// Sends `signal` to the command.
+    ///
+    /// # Errors
+    /// What the operating system says; `BrokenPipe` if the command has ended and was waited for.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        self.signaller().signal(signal)
+    }
+
+    /// Kills the command and its process group.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.killed.get_or_insert(End::Killed);
+        self.signaller().kill()
+    }
+
+    /// The outcome, if the command has ended.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn try_wait(&mut self) -> io::Result<Option<Outcome>> {
+        if self.outcome.is_none() {
+            self.expire()?;
+            if has_ended(self.process.pid) {
+                self.reap()?;
+            }
+        }
+        Ok(self.outcome.clone())
+    }
+
+    /// Waits until the command has ended, or is killed because the time is up. Standard input is
+    /// closed first, if it is a pipe.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn wait(&mut self) -> io::Result<Outcome> {
+        drop(self.stdin.take());
+        self.wait_gathering(&mut [])
+    }
+
+    /// Waits as [`wait`](Self::wait) does, and sends the command each of `signals` that this
+    /// process gets meanwhile. The caller must have blocked them before it started the command,
+    /// see [`block_signals`](crate::block_signals).
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn wait_forwarding(&mut self, signals: &[i32]) -> io::Result<Outcome> {
+        let signaller = self.signaller();
+        let _catcher = Catcher::new(signals, move |signal| {
+            // The command may have ended in the meantime.
+            let _ = signaller.signal(signal);
+        })?;
+        self.wait()
+    }
+
+    /// Waits, and gathers what comes through the pipes of standard output and error, whichever
+    /// there are. Both are read as they fill, so neither can block the command for ever.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn wait_with_output(&mut self) -> io::Result<(Outcome, Vec<u8>, Vec<u8>)> {
+        drop(self.stdin.take());
+        let mut gathered = [Gather::new(self.stdout.take())?, Gather::new(self.stderr.take())?];
+        let outcome = self.wait_gathering(&mut gathered)?;
+        for one in &mut gathered {
+            // What was written before the end is still in the pipe; a process that got away and
+            // holds it open is not waited for.
+            one.read()?;
+        }
+        let [out, err] = gathered.map(Gather::into_data);
+        Ok((outcome, out, err))
+    }
+
+    fn wait_gathering(&mut self, gathered: &mut [Gather]) -> io::Result<Outcome> {
+        loop {
+            if let Some(outcome) = self.try_wait()? {
+                return Ok(outcome);
+            }
+            let left = match (self.killed, self.deadline) {
+                (None, Some(deadline)) => Some(deadline.saturating_duration_since(Instant::now())),
+                _ => None,
+            };
+            let ended = self.ended.as_ref().map_or(-1, |file| file.as_raw_fd());
+            let fd = |i: usize| gathered.get(i).map_or(-1, Gather::fd);
+            let [_, out, err] = poll::wait([ended, fd(0), fd(1)], left)?;
+            for (one, ready) in gathered.iter_mut().zip([out, err]) {
+                if ready {
+                    one.read()?;
+                }
+            }
+        }
+    }
+
+    /// Kills everything if the time is up.
+    fn expire(&mut self) -> io::Result<()> {
+        let over = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if over && self.killed.is_none() {
+            self.killed = Some(End::TimedOut);
+            self.signaller().kill()?;
+        }
+        Ok(())
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        let (status, usage) = self.process.reap()?;
+        let end = match (decode(status), self.killed) {
+            (End::Signalled(libc::SIGKILL), Some(killed)) => killed,
+            (end, _) => end,
+        };
+        let pid = self.id();
+        let mut outcome = Outcome::new(end, Started::Yes, pid);
+        outcome.wall = self.began.elapsed();
+        outcome.user = duration(usage.ru_utime);
+        outcome.system = duration(usage.ru_stime);
+        // macOS counts in bytes, all others in KiB (getrusage(2)).
+        let unit = if cfg!(target_vendor = "apple") { 1 } else { 1024 };
+        outcome.peak_memory = u64::try_from(usage.ru_maxrss).ok().map(|n| n * unit);
+        self.outcome = Some(outcome);
+        Ok(())
+    }
+
+    /// Kills the group and waits for the end of the command, whatever state it is in.
+    pub(super) fn bury(&mut self) {
+        if self.outcome.is_none() {
+            // It fails for a process that is gone.
+            let _ = self.process.reap();
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.bury();
+    }
+}
+
+fn decode(status: i32) -> End {
+    if libc::WIFSIGNALED(status) {
+        End::Signalled(libc::WTERMSIG(status))
+    } else {
+        End::Exited(libc::WEXITSTATUS(status))
+    }
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let micros = u32::try_from(time.tv_usec).unwrap_or(0);
+    Duration::new(seconds, micros.saturating_mul(1000))
+}
