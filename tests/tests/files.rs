@@ -426,3 +426,26 @@ fn swapping_a_directory_for_a_link_never_leads_out() {
         "{ran} ran, {refused} were refused, {bound} saw the bind"
     );
 }
+
+#[test]
+fn a_file_system_mounted_below_something_read_only_is_read_only_too() {
+    let Some(root) = TinyRoot::new() else { return };
+    fs::create_dir(root.join("home/sub")).unwrap();
+    let script = "mount -t tmpfs t $ROOT/home/sub && exec $R --read-only \
+                  --ro-bind $ROOT/home /etc --bind $ROOT/home /var $ROOT sh -c \
+                  'for d in home etc var; do echo x 2>/dev/null >/$d/sub/x && echo $d; done'";
+    // In a mount namespace of the test's own, so nothing of it reaches the host.
+    let output = std::process::Command::new("unshare")
+        .args(["-Urm", "sh", "-c", script])
+        .env("R", sandboxlib_tests::run_sandbox())
+        .env("ROOT", root.path())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "var\n",
+        "{complaints}"
+    );
+}

@@ -11,6 +11,7 @@
 mod account;
 mod bench;
 mod cli_docs;
+mod dist;
 mod host;
 mod lab;
 mod lint;
@@ -32,6 +33,7 @@ Usage: cargo xtask COMMAND
   tidy                  the invariants of the workspace
   bench [--quick] [--pairs N] [--json] [--write]
                         run-sandbox against bwrap; --write: into docs/benchmarks.md
+  dist                  build target/dist/run-sandbox, static, as it is shipped
   man                   write target/man/run-sandbox.1
   completions           write target/completions/ for bash, zsh and fish
   lab [DIR]             make the Debian root and the source package that the tests build
@@ -62,6 +64,7 @@ fn run() -> Result<ExitCode> {
         "tidy" => finish(args).and_then(|()| tidy::main())?,
         "lint" => finish(args).and_then(|()| lint::main())?,
         "bench" => bench::main(args)?,
+        "dist" => finish(args).and_then(|()| dist::main())?,
         "man" => finish(args).and_then(|()| cli_docs::man())?,
         "completions" => finish(args).and_then(|()| cli_docs::completions())?,
         "lab" => lab::main(args)?,

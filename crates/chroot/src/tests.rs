@@ -15,7 +15,11 @@ fn at(path: &str) -> SandboxPath {
 }
 
 fn files() -> MemoryFs {
-    MemoryFs::new().dir("/r/proc").dir("/r/build").dir("/src").file("/r/secret")
+    MemoryFs::new()
+        .dir("/r/proc")
+        .dir("/r/build")
+        .dir("/src")
+        .file("/r/secret")
 }
 
 /// No wish but another root.
@@ -46,7 +50,9 @@ fn root() -> HostFacts {
 
 fn root_without(names: &[&str]) -> HostFacts {
     let mut facts = root();
-    facts.capabilities = facts.capabilities.without(CapSet::from_names(names).unwrap());
+    facts.capabilities = facts
+        .capabilities
+        .without(CapSet::from_names(names).unwrap());
     facts
 }
 
@@ -55,10 +61,12 @@ fn elsewhere() -> HostFacts {
 }
 
 fn launch(config: &Config, facts: &HostFacts) -> Result<(EffectiveConfig, Vec<Step>), String> {
-    let effective =
-        negotiate(config, &Chroot.support(facts)).map_err(|e| e.to_string())?;
+    let effective = negotiate(config, &Chroot.support(facts)).map_err(|e| e.to_string())?;
     let plan = sandboxlib_mount::plan(effective.config(), &files()).unwrap();
-    match Chroot.prepare(&effective, plan, facts).map_err(|e| e.to_string())? {
+    match Chroot
+        .prepare(&effective, plan, facts)
+        .map_err(|e| e.to_string())?
+    {
         Launch::Direct(script) => Ok((effective, script.steps)),
         other => panic!("{other:?}"),
     }
@@ -69,18 +77,25 @@ fn steps(config: &Config, facts: &HostFacts) -> Vec<Step> {
 }
 
 fn script(config: &Config, facts: &HostFacts) -> String {
-    ChildScript { steps: steps(config, facts) }.to_string()
+    ChildScript {
+        steps: steps(config, facts),
+    }
+    .to_string()
 }
 
 fn refusal(config: &Config, facts: &HostFacts) -> String {
-    launch(config, facts).map(|(_, steps)| panic!("not refused: {steps:?}")).unwrap_err()
+    launch(config, facts)
+        .map(|(_, steps)| panic!("not refused: {steps:?}"))
+        .unwrap_err()
 }
 
 fn kept(config: &Config, facts: &HostFacts) -> Vec<String> {
-    let sets = steps(config, facts).into_iter().filter_map(|step| match step {
-        Step::Capabilities(keep) => Some(keep.names().collect::<Vec<_>>()),
-        _ => None,
-    });
+    let sets = steps(config, facts)
+        .into_iter()
+        .filter_map(|step| match step {
+            Step::Capabilities(keep) => Some(keep.names().collect::<Vec<_>>()),
+            _ => None,
+        });
     sets.flatten().collect()
 }
 
@@ -96,7 +111,13 @@ fn another_root_and_nothing_else() {
 "
     );
     assert_eq!(
-        script(&with(|c| c.ids = Ids::Pair { uid: 1000, gid: 100 }), &root()),
+        script(
+            &with(|c| c.ids = Ids::Pair {
+                uid: 1000,
+                gid: 100
+            }),
+            &root()
+        ),
         "  1  chroot to \"/r\"
   2  start a new session
   3  give up supplementary groups
@@ -142,7 +163,13 @@ fn mounts_and_process_ids_live_in_namespaces_on_linux() {
 #[test]
 fn elsewhere_there_is_a_chroot_and_ids() {
     assert_eq!(
-        script(&with(|c| c.ids = Ids::Pair { uid: 1000, gid: 100 }), &elsewhere()),
+        script(
+            &with(|c| c.ids = Ids::Pair {
+                uid: 1000,
+                gid: 100
+            }),
+            &elsewhere()
+        ),
         "  1  chroot to \"/r\"
   2  start a new session
   3  give up supplementary groups
@@ -158,7 +185,10 @@ fn elsewhere_there_is_a_chroot_and_ids() {
     assert_eq!(refusal(&only(&["chown"]), &elsewhere()), text);
     assert_eq!(refusal(&only(&[]), &elsewhere()), text);
     let mut none = only(&[]);
-    none.ids = Ids::Pair { uid: 1000, gid: 100 };
+    none.ids = Ids::Pair {
+        uid: 1000,
+        gid: 100,
+    };
     assert!(launch(&none, &elsewhere()).is_ok());
 }
 
@@ -185,14 +215,22 @@ fn what_a_chroot_cannot_do_is_refused_unless_less_will_do() {
     let isolated = Isolation::Isolated;
     let cases = [
         (Feature::Network, with(|c| c.network = Network::Isolated)),
-        (Feature::ReadOnly, with(|c| c.root_access = Some(RootAccess::ReadOnly))),
-        (Feature::ReadOnly,
-            with(|c| c.root_access = Some(RootAccess::ReadOnlyExcept(vec![at("/build")])))),
+        (
+            Feature::ReadOnly,
+            with(|c| c.root_access = Some(RootAccess::ReadOnly)),
+        ),
+        (
+            Feature::ReadOnly,
+            with(|c| c.root_access = Some(RootAccess::ReadOnlyExcept(vec![at("/build")]))),
+        ),
         (Feature::Ipc, with(|c| c.namespaces.ipc = isolated)),
         (Feature::Uts, with(|c| c.namespaces.uts = isolated)),
         (Feature::Cgroup, with(|c| c.namespaces.cgroup = isolated)),
         (Feature::Time, with(|c| c.namespaces.time = isolated)),
-        (Feature::User, with(|c| c.namespaces.user = UserNamespace::Isolated)),
+        (
+            Feature::User,
+            with(|c| c.namespaces.user = UserNamespace::Isolated),
+        ),
         (Feature::Subordinate, with(|c| c.ids = Ids::Subordinate)),
     ];
     for (feature, mut config) in cases {
@@ -225,20 +263,34 @@ fn the_hosts_root_is_read_only_by_default_and_so_refused() {
 #[test]
 fn nothing_is_kept_that_undoes_the_chroot() {
     for name in [
-        "sys_chroot", "mknod", "sys_admin", "dac_read_search", "sys_ptrace", "sys_module",
+        "sys_chroot",
+        "mknod",
+        "sys_admin",
+        "dac_read_search",
+        "sys_ptrace",
+        "sys_module",
         "sys_rawio",
     ] {
         let text = refusal(&only(&["chown", name]), &root());
         let upper = name.to_ascii_uppercase();
-        assert_eq!(text, format!("a command with CAP_{upper} could undo the chroot"));
+        assert_eq!(
+            text,
+            format!("a command with CAP_{upper} could undo the chroot")
+        );
     }
-    assert_eq!(kept(&only(&["net_raw", "chown"]), &root()), ["CAP_CHOWN", "CAP_NET_RAW"]);
+    assert_eq!(
+        kept(&only(&["net_raw", "chown"]), &root()),
+        ["CAP_CHOWN", "CAP_NET_RAW"]
+    );
     assert!(kept(&only(&[]), &root()).is_empty());
     assert_eq!(
         refusal(&only(&["chown", "net_raw"]), &root_without(&["net_raw"])),
         "the caller has no CAP_NET_RAW to pass on"
     );
-    assert_eq!(refusal(&only(&["cap_foo"]), &root()), "unknown capability \"cap_foo\"");
+    assert_eq!(
+        refusal(&only(&["cap_foo"]), &root()),
+        "unknown capability \"cap_foo\""
+    );
 }
 
 #[test]
@@ -261,14 +313,32 @@ fn no_capability_opens_a_mask() {
 fn ids_that_cannot_be_had_are_named() {
     let pair = |uid, gid| with(|c| c.ids = Ids::Pair { uid, gid });
     let mut nested = root();
-    nested.uid_map = vec![IdRange { inside: 0, outside: 1000, count: 10 }];
+    nested.uid_map = vec![IdRange {
+        inside: 0,
+        outside: 1000,
+        count: 10,
+    }];
     for (config, facts, expected) in [
-        (pair(u32::MAX, 0), root(), "uid 4294967295 cannot be mapped: it stands for no id"),
-        (pair(0, u32::MAX), elsewhere(), "gid 4294967295 cannot be mapped: it stands for no id"),
-        (pair(10, 0), nested,
-            "uid 10 cannot be mapped: the caller lives in a user namespace that has no such id"),
-        (pair(5, 5), root_without(&["setuid"]),
-            "ids cannot be enforced: changing ids needs CAP_SETUID and CAP_SETGID"),
+        (
+            pair(u32::MAX, 0),
+            root(),
+            "uid 4294967295 cannot be mapped: it stands for no id",
+        ),
+        (
+            pair(0, u32::MAX),
+            elsewhere(),
+            "gid 4294967295 cannot be mapped: it stands for no id",
+        ),
+        (
+            pair(10, 0),
+            nested,
+            "uid 10 cannot be mapped: the caller lives in a user namespace that has no such id",
+        ),
+        (
+            pair(5, 5),
+            root_without(&["setuid"]),
+            "ids cannot be enforced: changing ids needs CAP_SETUID and CAP_SETGID",
+        ),
     ] {
         assert_eq!(refusal(&config, &facts), expected);
     }
@@ -290,9 +360,21 @@ fn any_mount() -> impl Strategy<Value = Mount> {
     prop_oneof![
         place("/proc", MountKind::Proc),
         place("/dev", MountKind::Dev),
-        place("/build", MountKind::Bind { source: "/src".into(), access: Access::ReadOnly }),
+        place(
+            "/build",
+            MountKind::Bind {
+                source: "/src".into(),
+                access: Access::ReadOnly
+            }
+        ),
         place("/secret", MountKind::Mask),
-        place("/secret", MountKind::File { data: b"x"[..].into(), mode: 0o644 }),
+        place(
+            "/secret",
+            MountKind::File {
+                data: b"x"[..].into(),
+                mode: 0o644
+            }
+        ),
         place("/new", MountKind::Dir { mode: 0o755 }),
         place("/build", MountKind::Dir { mode: 0o755 }),
     ]

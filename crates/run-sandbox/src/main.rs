@@ -15,6 +15,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use sandboxlib::core::{End, Enforcement, Outcome};
+use sandboxlib::spawn::SIGNALS_TO_FORWARD;
 use sandboxlib::{Error, Sandbox};
 
 use crate::parse::{Args, Format, Invocation};
@@ -24,15 +25,6 @@ use crate::settings::{Caller, Run};
 
 /// The status of a command whose time was up, as timeout(1) has it.
 const TIMED_OUT: u8 = 124;
-
-/// The signals that reach the command when they are sent to this program: hangup, interrupt,
-/// quit, user 1 and 2, terminate. The numbers are the same wherever this program runs but for
-/// SIGUSR1 and 2.
-const FORWARDED: &[i32] = if cfg!(any(target_os = "linux", target_os = "android")) {
-    &[1, 2, 3, 10, 12, 15]
-} else {
-    &[1, 2, 3, 30, 31, 15]
-};
 
 fn main() -> ExitCode {
     let done = match parse::parse(std::env::args_os().skip(1)) {
@@ -147,10 +139,10 @@ fn start_and_wait(prepared: &sandboxlib::Prepared, run: &Run) -> Result<Outcome,
         command.timeout(timeout);
     }
     // From here on no signal is lost: it waits until there is a command to give it to.
-    sandboxlib::spawn::block_signals(FORWARDED)
+    sandboxlib::spawn::block_signals(SIGNALS_TO_FORWARD)
         .map_err(|e| format!("cannot block signals: {}", settings::system(&e)))?;
     let mut child = command.spawn()?;
-    Ok(child.wait_forwarding(FORWARDED)?)
+    Ok(child.wait_forwarding(SIGNALS_TO_FORWARD)?)
 }
 
 /// The exit status that tells how the command ended.

@@ -4,10 +4,11 @@
     reason = "a test that cannot set itself up has failed"
 )]
 
+mod program;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::Command;
 
 /// Runs run-sandbox with `options`, in a directory of its own, on a command that would leave a
 /// canary, and gives what it said.
@@ -19,7 +20,7 @@ fn refused(files: &[(&str, &str)], options: &[&str], sandbox: &str) -> String {
     std::fs::create_dir(dir.path().join("root")).unwrap();
     let before = listing(dir.path());
     let canary = dir.path().join("canary");
-    let output = Command::new(env!("CARGO_BIN_EXE_run-sandbox"))
+    let output = program::run_sandbox()
         .args(options)
         .args([
             OsStr::new("--bind"),
@@ -144,19 +145,14 @@ fn mounts_that_hide_one_another() {
 
 #[test]
 fn options_behind_the_sandbox() {
-    let output = Command::new(env!("CARGO_BIN_EXE_run-sandbox"))
-        .args(["/", "-v"])
-        .output()
-        .unwrap();
+    let output = program::run_sandbox().args(["/", "-v"]).output().unwrap();
     assert_eq!(output.status.code(), Some(125));
     assert!(String::from_utf8_lossy(&output.stderr).contains("in front of SANDBOX"));
 }
 
 #[test]
 fn no_arguments() {
-    let output = Command::new(env!("CARGO_BIN_EXE_run-sandbox"))
-        .output()
-        .unwrap();
+    let output = program::run_sandbox().output().unwrap();
     assert_eq!(output.status.code(), Some(125));
     assert!(String::from_utf8_lossy(&output.stderr).contains("no SANDBOX is given"));
 }
@@ -190,7 +186,7 @@ fn a_file_of_settings_with_a_fault_in_it() {
 fn a_report_tells_of_the_failure() {
     let dir = tempfile::tempdir().unwrap();
     let report = dir.path().join("report.json");
-    let output = Command::new(env!("CARGO_BIN_EXE_run-sandbox"))
+    let output = program::run_sandbox()
         .arg("--report")
         .arg(&report)
         .args(["/nonexistent", "true"])
@@ -209,7 +205,7 @@ fn a_report_tells_of_the_failure() {
 
 #[test]
 fn a_message_about_a_name_with_a_newline_is_one_line() {
-    let output = Command::new(env!("CARGO_BIN_EXE_run-sandbox"))
+    let output = program::run_sandbox()
         .arg(OsStr::from_bytes(b"/no\nsuch \xff"))
         .output()
         .unwrap();

@@ -4,15 +4,14 @@
     reason = "a test that cannot set itself up has failed"
 )]
 
+mod program;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 fn run_sandbox(words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_run-sandbox"))
-        .args(words)
-        .output()
-        .unwrap()
+    program::run_sandbox().args(words).output().unwrap()
 }
 
 #[test]
@@ -38,7 +37,7 @@ fn help_and_version() {
 
 #[test]
 fn nobody_to_read_the_help_is_no_failure_and_a_full_disk_is() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_run-sandbox"))
+    let mut child = program::run_sandbox()
         .arg("--help")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -50,7 +49,7 @@ fn nobody_to_read_the_help_is_no_failure_and_a_full_disk_is() {
     assert!(output.stderr.is_empty());
 
     if let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") {
-        let output = Command::new(env!("CARGO_BIN_EXE_run-sandbox"))
+        let output = program::run_sandbox()
             .arg("--help")
             .stdout(full)
             .stderr(Stdio::piped())
@@ -64,7 +63,7 @@ fn nobody_to_read_the_help_is_no_failure_and_a_full_disk_is() {
 fn a_plan_is_shown_and_nothing_is_run_or_made() {
     let root = tempfile::tempdir().unwrap();
     for form in ["--explain", "--explain=json"] {
-        let output = Command::new(env!("CARGO_BIN_EXE_run-sandbox"))
+        let output = program::run_sandbox()
             .args([form, "--env", "A=a b", "--timeout", "1.5s", "--read-only"])
             .arg(root.path())
             .args(["/bin/true", "--flag"])
@@ -102,7 +101,7 @@ fn a_file_names_the_sandbox_and_the_command_line_wins() {
     let text = "sandbox = \".\"\ncwd = \"/a\"\nread-only = true\ncommand = [\"make\"]\n[env]\nA = \"1\"\nB = \"1\"\n";
     std::fs::write(&file, text).unwrap();
     let explain = |words: &[&str]| -> serde_json::Value {
-        let output = Command::new(env!("CARGO_BIN_EXE_run-sandbox"))
+        let output = program::run_sandbox()
             .args(["--explain=json", "--config"])
             .arg(&file)
             .args(words)

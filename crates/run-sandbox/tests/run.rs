@@ -5,6 +5,8 @@
     reason = "a test that cannot set itself up has failed"
 )]
 
+mod program;
+
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +14,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 fn run_sandbox() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_run-sandbox"))
+    program::run_sandbox()
 }
 
 /// Runs a shell script on the host's root.

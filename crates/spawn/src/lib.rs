@@ -8,7 +8,12 @@ use linux as system;
 #[cfg(any(not(target_os = "linux"), test))]
 #[cfg_attr(
     target_os = "linux",
-    allow(dead_code, unreachable_pub, unused_imports, reason = "for its tests alone")
+    allow(
+        dead_code,
+        unreachable_pub,
+        unused_imports,
+        reason = "for its tests alone"
+    )
 )]
 mod posix;
 #[cfg(not(target_os = "linux"))]
@@ -24,5 +29,19 @@ pub use system::{Child, Signaller, block_signals, diagnose, diagnose_command, fa
 /// The effective user and group id of the caller.
 #[must_use]
 pub fn caller_ids() -> (u32, u32) {
-    (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw())
+    (
+        nix::unistd::geteuid().as_raw(),
+        nix::unistd::getegid().as_raw(),
+    )
 }
+
+/// The signals that a program which stands for a sandboxed command passes on to it when it gets
+/// them: hangup, interrupt, quit, user 1 and 2, terminate.
+pub const SIGNALS_TO_FORWARD: &[i32] = &[
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGTERM,
+];

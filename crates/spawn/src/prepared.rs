@@ -15,7 +15,10 @@ pub struct Prepared {
 #[derive(Debug)]
 enum Way {
     Script(system::Script),
-    Helper { script: system::Script, call: HelperCall },
+    Helper {
+        script: system::Script,
+        call: HelperCall,
+    },
 }
 
 impl Prepared {
@@ -63,7 +66,10 @@ impl Prepared {
 /// The helper's command line with the command behind it.
 fn wrap(call: &HelperCall, run: &Run) -> Result<Run, SpawnError> {
     let mut wrapped = run.try_clone().map_err(|source| {
-        SpawnError::new(FailedStep::Resources("a duplicate of a file descriptor"), source)
+        SpawnError::new(
+            FailedStep::Resources("a duplicate of a file descriptor"),
+            source,
+        )
     })?;
     let mut args: Vec<OsString> = call.arguments(&run.cwd).map(Into::into).collect();
     args.push(run.program.clone());

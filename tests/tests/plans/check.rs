@@ -16,7 +16,7 @@ use crate::files::{Facts, listing};
 use crate::inside::{Inside, Looked, PLACE};
 use crate::model::{Model, Shown, real};
 use crate::mounts::{self, Host};
-use crate::probe::{Answer, DEPTH, Found, Kind, More};
+use crate::probe::{ABOVE, Answer, DEPTH, Found, Kind, More};
 
 type Checked = Result<(), String>;
 
@@ -66,7 +66,7 @@ pub(crate) fn check(case: &Case, inside: &Inside, seen: &Seen) -> Checked {
         .steps
         .iter()
         .any(|step| matches!(step, Step::ProtectProc(_)));
-    compare_mounts(&case.plan, &looked, protected)?;
+    compare_mounts(&case.plan, &model, &looked, protected)?;
     compare_paths(&model, &looked.report.found, &procs)?;
     compare_host(&model, &before, &listing(&base))?;
 
@@ -99,7 +99,7 @@ fn procs(plan: &MountPlan) -> Vec<PathBuf> {
     procs.collect()
 }
 
-fn compare_mounts(plan: &MountPlan, looked: &Looked, protected: bool) -> Checked {
+fn compare_mounts(plan: &MountPlan, model: &Model, looked: &Looked, protected: bool) -> Checked {
     let text = || String::from_utf8_lossy(&looked.mountinfo).into_owned();
     let inside = &looked.report.mountinfo;
     ensure!(
@@ -121,18 +121,23 @@ fn compare_mounts(plan: &MountPlan, looked: &Looked, protected: bool) -> Checked
     let expected = mounts::planned(plan, &host);
     if protected {
         // On names that only procfs has, not in the trees of the cases.
-        let mut protections = 0;
+        let mut protections = BTreeSet::new();
         let procs = procs(plan);
         told.retain(|line| {
             let at = line.chain.last().unwrap();
-            let below = procs.iter().any(|p| at.parent() == Some(p));
+            let below = procs.iter().find(|p| at.parent() == Some(p));
             let name = at.file_name().unwrap_or_default();
             let only_there = name.len() > 1 && Path::new("/proc").join(name).exists();
-            let protection = below && only_there && line.flags.ro && line.flags.noexec;
-            protections += usize::from(protection);
-            !protection
+            let protection = only_there && line.flags.ro && line.flags.noexec;
+            protections.extend(below.filter(|_| protection));
+            !(protection && below.is_some())
         });
-        ensure!(protections > 0, "nothing protects procfs: {}", text());
+        let of_proc = |p: &&PathBuf| matches!(model.show(p), Shown::Private { of: "proc", .. });
+        let bare = procs
+            .iter()
+            .filter(of_proc)
+            .find(|p| !protections.contains(p));
+        ensure!(bare.is_none(), "nothing protects {bare:?}: {}", text());
     }
     let differences = |a: &[mounts::Line], b: &[mounts::Line]| {
         let missing = a.iter().filter(|line| !b.contains(line));
@@ -160,7 +165,15 @@ fn compare_paths(model: &Model, found: &[Found], procs: &[PathBuf]) -> Checked {
         .into_iter()
         .filter(|(path, _)| !left_out(path))
         .collect();
-    let found: BTreeMap<&Path, &Found> = found.iter().map(|f| (f.path.as_path(), f)).collect();
+    let mut found: BTreeMap<&Path, &Found> = found.iter().map(|f| (f.path.as_path(), f)).collect();
+    let above = found
+        .remove(Path::new(ABOVE))
+        .ok_or("nothing above the root")?;
+    let root = found.get(Path::new("/")).ok_or("no root")?;
+    ensure!(
+        above.identity == root.identity,
+        "above the root is something else"
+    );
     for (path, found) in &found {
         ensure!(
             expected.contains_key(*path),
@@ -224,7 +237,11 @@ fn compare_path(model: &Model, shown: &Shown, found: &Found) -> Checked {
             // A file holds where it is, and one that the plan has made holds nothing.
             let marker = (*kind == EntryKind::File).then(|| {
                 let path = real(&model.host, path);
-                if model.made.contains(&path) { PathBuf::new() } else { path }
+                if model.made.contains(&path) {
+                    PathBuf::new()
+                } else {
+                    path
+                }
             });
             compare_entry(kind, *writable, marker.as_deref(), found)
         }

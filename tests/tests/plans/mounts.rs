@@ -126,7 +126,10 @@ pub(crate) fn told(raw: &[Raw], host: &Host) -> Vec<Line> {
                 Of::Host(r.device.clone(), r.root.clone())
             } else if r.kind == "tmpfs" && r.root != Path::new("/") {
                 let name = r.root.file_name().unwrap().to_string_lossy();
-                let name = name.split("-").next().map_or("", |n| if n == "mask" { &name } else { n });
+                let name = name
+                    .split("-")
+                    .next()
+                    .map_or("", |n| if n == "mask" { &name } else { n });
                 let known = ["data", "mask-dir", "mask-file"];
                 assert!(known.contains(&name), "{r:?}");
                 Of::Scratch(name.to_owned())

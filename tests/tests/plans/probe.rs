@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// Set for the probe. Its value is a list of directories not to look into, in hexadecimal.
 pub(crate) const LEAVE_OUT: &str = "SANDBOX_TEST_PROBE";
+/// The way to whatever is mounted on top of the root: nothing else crosses onto it.
+pub(crate) const ABOVE: &str = "/..";
 /// The name of files that the probe makes and removes again.
 pub(crate) const NEW: &str = ".made-by-probe";
 /// How far down it looks.
@@ -84,6 +86,7 @@ pub(crate) fn main() {
         .find_map(|dir| fs::read(dir.join("self/mountinfo")).ok());
     report.extend(mountinfo.unwrap_or_default());
     report.push(0);
+    write_down(&look(Path::new(ABOVE)), &mut report);
     walk(Path::new("/"), DEPTH, &leave_out, &mut report);
     report.extend(END);
     report.push(0);

@@ -61,11 +61,7 @@ pub(crate) fn main(mut args: lexopt::Parser) -> Result {
 /// As this user, and for root as an ordinary user too.
 fn measure(pairs: usize) -> Result<Vec<serde_json::Value>> {
     let place = repo::shared_dir("bench")?;
-    repo::run(repo::cargo().args(["build", "--release", "--package", "run-sandbox"]))?;
-    fs::copy(
-        repo::target().join("release/run-sandbox"),
-        place.join("run-sandbox"),
-    )?;
+    fs::copy(crate::dist::build()?, place.join("run-sandbox"))?;
     rows::lay_out(&place)?;
 
     let who = if repo::is_root() { "root" } else { "user" };

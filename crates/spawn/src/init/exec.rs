@@ -35,7 +35,10 @@ pub(crate) unsafe fn exec_first(
         let path = unsafe { *candidates.add(i) };
         // SAFETY: the strings and arrays are as execve(2) takes them, by the function's contract.
         let tried = unsafe {
-            raw::call(nr::EXECVE, [path as usize, argv as usize, envp as usize, 0, 0, 0])
+            raw::call(
+                nr::EXECVE,
+                [path as usize, argv as usize, envp as usize, 0, 0, 0],
+            )
         };
         let errno = match tried {
             Ok(_) => return failure,
@@ -85,8 +88,17 @@ unsafe fn exists(path: *const u8) -> bool {
 }
 
 fn read_at(fd: Fd, buffer: &mut [u8], offset: u64) -> usize {
-    let Ok(offset) = usize::try_from(offset) else { return 0 };
-    let args = [arg(fd), buffer.as_mut_ptr() as usize, buffer.len(), offset, 0, 0];
+    let Ok(offset) = usize::try_from(offset) else {
+        return 0;
+    };
+    let args = [
+        arg(fd),
+        buffer.as_mut_ptr() as usize,
+        buffer.len(),
+        offset,
+        0,
+        0,
+    ];
     // SAFETY: the pointer and length are those of a live slice, which the kernel writes.
     unsafe { raw::call(nr::PREAD64, args) }.unwrap_or(0)
 }
@@ -98,7 +110,9 @@ fn read_at(fd: Fd, buffer: &mut [u8], offset: u64) -> usize {
 pub(crate) unsafe fn missing_part(path: *const u8) -> Message {
     let mut message = failed(problem::OTHER, ENOENT);
     // SAFETY: passed on to the caller. Non-blocking, because it may be a fifo by now.
-    let Ok(fd) = (unsafe { open(path, O_CLOEXEC | O_NONBLOCK) }) else { return message };
+    let Ok(fd) = (unsafe { open(path, O_CLOEXEC | O_NONBLOCK) }) else {
+        return message;
+    };
     let mut head = [0; 64];
     let got = read_at(fd, &mut head, 0);
     if got > 2 && head[0] == b'#' && head[1] == b'!' {
@@ -146,7 +160,11 @@ fn trim(message: &mut Message) {
 fn number(bytes: &[u8], big: bool) -> u64 {
     let mut value = 0;
     for i in 0..bytes.len() {
-        let byte = if big { bytes[i] } else { bytes[bytes.len() - 1 - i] };
+        let byte = if big {
+            bytes[i]
+        } else {
+            bytes[bytes.len() - 1 - i]
+        };
         value = value << 8 | u64::from(byte);
     }
     value
@@ -171,7 +189,11 @@ fn interpreter_offset(fd: Fd, head: &[u8; 64]) -> Option<u64> {
             return None;
         }
         if n(&entry[..4]) == PT_INTERP {
-            return Some(if wide { n(&entry[8..16]) } else { n(&entry[4..8]) });
+            return Some(if wide {
+                n(&entry[8..16])
+            } else {
+                n(&entry[4..8])
+            });
         }
     }
     None

@@ -40,12 +40,18 @@ pub fn diagnose_command(
     // 1 is the strict mode, in which nothing of this could run.
     d.filtered = status_field(&status, "Seccomp") == Some(2);
     d.no_new_privs = status_field(&status, "NoNewPrivs") == Some(1);
-    d.label =
-        whole("/proc/self/attr/current").map(|l| label(&l)).filter(|label| !label.is_empty());
+    d.label = whole("/proc/self/attr/current")
+        .map(|l| label(&l))
+        .filter(|label| !label.is_empty());
     if !d.proc_missing {
         d.missing_namespaces = ["user", "mnt", "pid", "ipc", "uts", "net", "cgroup", "time"]
             .into_iter()
-            .filter(|kind| Path::new("/proc/self/ns").join(kind).symlink_metadata().is_err())
+            .filter(|kind| {
+                Path::new("/proc/self/ns")
+                    .join(kind)
+                    .symlink_metadata()
+                    .is_err()
+            })
             .collect();
     }
     let about = relevant(step, command);
@@ -56,15 +62,24 @@ pub fn diagnose_command(
         let root = mounts.iter().rev().find(|m| m.point == b"/");
         d.chrooted = root.is_none();
         d.initial_root = root.is_some_and(|m| m.kind == b"rootfs");
-        d.mount_options = about.and_then(mount_id).and_then(|id| {
-            mounts.iter().find(|m| m.id == id).map(|m| text(m.options))
-        });
+        d.mount_options = about
+            .and_then(mount_id)
+            .and_then(|id| mounts.iter().find(|m| m.id == id).map(|m| text(m.options)));
     }
     if let FailedStep::Script { step, .. } = step
-        && let Step::IdMap { writer: MapWriter::Helpers { newuidmap, newgidmap }, .. } = &**step
+        && let Step::IdMap {
+            writer:
+                MapWriter::Helpers {
+                    newuidmap,
+                    newgidmap,
+                },
+            ..
+        } = &**step
     {
-        d.powerless_helper =
-            [newuidmap, newgidmap].into_iter().find(|p| is_powerless(p)).cloned();
+        d.powerless_helper = [newuidmap, newgidmap]
+            .into_iter()
+            .find(|p| is_powerless(p))
+            .cloned();
     }
     d.foreign = command.and_then(head).and_then(|head| foreign(&head));
     d
@@ -72,7 +87,10 @@ pub fn diagnose_command(
 
 /// A label without the NUL and the line end that some modules put behind it.
 fn label(bytes: &[u8]) -> String {
-    let end = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+    let end = bytes
+        .iter()
+        .rposition(|b| *b != 0)
+        .map_or(0, |last| last + 1);
     text(&bytes[..end])
 }
 
@@ -119,7 +137,12 @@ fn mount_line(line: &[u8]) -> Option<Mount<'_>> {
     let options = fields.next()?;
     fields.find(|field| *field == b"-")?;
     let kind = fields.next().filter(|kind| !kind.is_empty())?;
-    Some(Mount { id, point, options, kind })
+    Some(Mount {
+        id,
+        point,
+        options,
+        kind,
+    })
 }
 
 /// Replaces `\040` and the like, which stand for space, tab, newline and backslash.
@@ -127,8 +150,15 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, behind)) = rest.split_first() {
-        if let (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', behind @ ..]) =
-            (first, behind)
+        if let (
+            b'\\',
+            [
+                a @ b'0'..=b'3',
+                b @ b'0'..=b'7',
+                c @ b'0'..=b'7',
+                behind @ ..,
+            ],
+        ) = (first, behind)
         {
             plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
             rest = behind;
@@ -144,13 +174,19 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 /// the kernel (`mnt_already_visible`): mounts cover parts of it, or it is read-only. Directories
 /// that are made to be mounted upon hide nothing.
 fn is_masked(mounts: &[Mount<'_>]) -> bool {
-    const EMPTY: [&[u8]; 4] =
-        [b"/proc/sys/fs/binfmt_misc", b"/proc/fs/nfsd", b"/proc/xen", b"/proc/openprom"];
+    const EMPTY: [&[u8]; 4] = [
+        b"/proc/sys/fs/binfmt_misc",
+        b"/proc/fs/nfsd",
+        b"/proc/xen",
+        b"/proc/openprom",
+    ];
     mounts.iter().any(|m| {
         let covers = m.point.starts_with(b"/proc/") && !EMPTY.contains(&&m.point[..]);
         let read_only = m.point == b"/proc"
             && m.kind == b"proc"
-            && m.options.split(|b| *b == b',').any(|option| option == b"ro");
+            && m.options
+                .split(|b| *b == b',')
+                .any(|option| option == b"ro");
         covers || read_only
     })
 }
@@ -161,10 +197,16 @@ fn relevant<'a>(step: &'a FailedStep, command: Option<&'a Path>) -> Option<&'a P
         FailedStep::Exec { .. } => command,
         FailedStep::Helper(path) => Some(path),
         FailedStep::Script { step, .. } => match &**step {
-            Step::IdMap { writer: MapWriter::Helpers { newuidmap, .. }, .. } => Some(newuidmap),
+            Step::IdMap {
+                writer: MapWriter::Helpers { newuidmap, .. },
+                ..
+            } => Some(newuidmap),
             Step::ChrootTo(path) => Some(path),
             Step::Mount(PlanStep::Root { source, .. }) => Some(source),
-            Step::Mount(PlanStep::Bind { from: BindSource::Host(path), .. }) => Some(path),
+            Step::Mount(PlanStep::Bind {
+                from: BindSource::Host(path),
+                ..
+            }) => Some(path),
             _ => None,
         },
         _ => None,
@@ -174,7 +216,11 @@ fn relevant<'a>(step: &'a FailedStep, command: Option<&'a Path>) -> Option<&'a P
 /// The mount that a path is on. Asked of the kernel, since comparing paths goes wrong where
 /// links lead elsewhere or one mount hides another.
 fn mount_id(path: &Path) -> Option<u64> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path).ok()?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH)
+        .open(path)
+        .ok()?;
     let info = whole(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
     info.split(|b| *b == b'\n')
         .find_map(|line| number(line.strip_prefix(b"mnt_id:")?.trim_ascii()))
@@ -182,25 +228,31 @@ fn mount_id(path: &Path) -> Option<u64> {
 
 /// Whether executing this file gives no privilege.
 fn is_powerless(path: &Path) -> bool {
-    let Ok(metadata) = path.metadata() else { return false };
+    let Ok(metadata) = path.metadata() else {
+        return false;
+    };
     metadata.permissions().mode() & 0o4000 == 0 && !has_capabilities(path)
 }
 
 fn has_capabilities(path: &Path) -> bool {
     const NAME: &CStr = c"security.capability";
-    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
+        return false;
+    };
     // SAFETY: both strings are NUL-terminated and live until the call returns, which keeps no
     // pointer. The size 0 asks for the length alone: nothing is written through the null pointer.
-    let length =
-        unsafe { libc::getxattr(path.as_ptr(), NAME.as_ptr(), std::ptr::null_mut(), 0) };
+    let length = unsafe { libc::getxattr(path.as_ptr(), NAME.as_ptr(), std::ptr::null_mut(), 0) };
     length > 0
 }
 
 /// The beginning of a regular file.
 fn head(path: &Path) -> Option<[u8; 20]> {
     // Non-blocking, because it may be a fifo.
-    let mut file =
-        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .ok()?;
     let mut head = [0; 20];
     if file.metadata().ok()?.is_file() {
         file.read_exact(&mut head).ok()?;
@@ -224,10 +276,15 @@ fn native() -> &'static str {
 
 /// The processor of an ELF header (elf(5), `e_machine`).
 fn machine(head: &[u8; 20]) -> Option<&'static str> {
-    let [0x7f, b'E', b'L', b'F', class, order, .., low, high] = *head else { return None };
+    let [0x7f, b'E', b'L', b'F', class, order, .., low, high] = *head else {
+        return None;
+    };
     let (wide, big) = (class == 2, order == 2);
-    let number =
-        if big { u16::from_be_bytes([low, high]) } else { u16::from_le_bytes([low, high]) };
+    let number = if big {
+        u16::from_be_bytes([low, high])
+    } else {
+        u16::from_le_bytes([low, high])
+    };
     Some(match (number, wide, big) {
         (3, false, false) => "i386",
         (62, true, false) => "x86_64",
@@ -258,12 +315,22 @@ mod tests {
     #[test]
     fn mountinfo_lines() {
         for (line, expected) in [
-            ("36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue",
-                Some((36, &b"/mnt2"[..], "rw,noatime", "ext3"))),
-            ("1 0 0:2 / / rw - rootfs rootfs rw", Some((1, b"/", "rw", "rootfs"))),
-            ("2 1 0:2 / /a\\040b\\012c\\134d\\011 ro shared:1 unbindable - tmpfs a\\040b rw",
-                Some((2, b"/a b\nc\\d\t", "ro", "tmpfs"))),
-            ("3 1 0:2 / /\u{e9}\\777\\08 rw - t s o", Some((3, b"/\xc3\xa9\\777\\08", "rw", "t"))),
+            (
+                "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue",
+                Some((36, &b"/mnt2"[..], "rw,noatime", "ext3")),
+            ),
+            (
+                "1 0 0:2 / / rw - rootfs rootfs rw",
+                Some((1, b"/", "rw", "rootfs")),
+            ),
+            (
+                "2 1 0:2 / /a\\040b\\012c\\134d\\011 ro shared:1 unbindable - tmpfs a\\040b rw",
+                Some((2, b"/a b\nc\\d\t", "ro", "tmpfs")),
+            ),
+            (
+                "3 1 0:2 / /\u{e9}\\777\\08 rw - t s o",
+                Some((3, b"/\xc3\xa9\\777\\08", "rw", "t")),
+            ),
             ("4 1 0:2 / /x\\04 rw - t", Some((4, b"/x\\04", "rw", "t"))),
             ("5 1 0:2 / /-/- - - t", Some((5, b"/-/-", "-", "t"))),
             ("x 1 0:2 / / rw - t s o", None),
@@ -274,7 +341,9 @@ mod tests {
             ("", None),
         ] {
             let found = mount_line(line.as_bytes());
-            let found = found.as_ref().map(|m| (m.id, &m.point[..], m.options, m.kind));
+            let found = found
+                .as_ref()
+                .map(|m| (m.id, &m.point[..], m.options, m.kind));
             let expected = expected.map(|(i, p, o, k)| (i, p, o.as_bytes(), k.as_bytes()));
             assert_eq!(found, expected, "{line:?}");
         }
@@ -286,7 +355,8 @@ mod tests {
 
     #[test]
     fn every_prefix_of_a_mountinfo_is_read_without_harm() {
-        let text = b"36 35 98:0 /m\\040 /p\\134\\040x rw master:1 - ext3 /dev/root rw\n1 0 0:2 / / rw - t";
+        let text =
+            b"36 35 98:0 /m\\040 /p\\134\\040x rw master:1 - ext3 /dev/root rw\n1 0 0:2 / / rw - t";
         for end in 0..text.len() {
             assert!(mountinfo(&text[..end]).len() <= 2);
         }
@@ -297,9 +367,15 @@ mod tests {
         let masked = |lines: &[&str]| is_masked(&mountinfo(lines.join("\n").as_bytes()));
         let proc = "2 1 0:3 / /proc rw,nosuid - proc proc rw";
         assert!(!masked(&[proc]));
-        assert!(!masked(&[proc, "3 2 0:4 / /proc/sys/fs/binfmt_misc rw - autofs systemd-1 rw"]));
+        assert!(!masked(&[
+            proc,
+            "3 2 0:4 / /proc/sys/fs/binfmt_misc rw - autofs systemd-1 rw"
+        ]));
         assert!(!masked(&[proc, "3 1 0:4 / /process rw - tmpfs t rw"]));
-        assert!(!masked(&[proc, "3 1 0:4 / /srv/proc/kcore ro - tmpfs t rw"]));
+        assert!(!masked(&[
+            proc,
+            "3 1 0:4 / /srv/proc/kcore ro - tmpfs t rw"
+        ]));
         assert!(masked(&[proc, "3 2 0:3 /sys /proc/sys ro - proc proc rw"]));
         assert!(masked(&[proc, "3 2 0:4 /null /proc/kcore rw - tmpfs t rw"]));
         assert!(masked(&["2 1 0:3 / /proc ro,nosuid - proc proc rw"]));
@@ -309,8 +385,14 @@ mod tests {
     #[test]
     fn labels() {
         for (bytes, expected) in [
-            (&b"docker-default (enforce)\n"[..], "docker-default (enforce)"),
-            (b"system_u:system_r:container_t:s0\0", "system_u:system_r:container_t:s0"),
+            (
+                &b"docker-default (enforce)\n"[..],
+                "docker-default (enforce)",
+            ),
+            (
+                b"system_u:system_r:container_t:s0\0",
+                "system_u:system_r:container_t:s0",
+            ),
             (b"unconfined\n\0", "unconfined"),
             (b"\0\0", ""),
             (b"", ""),
@@ -392,13 +474,20 @@ mod tests {
         };
         let d = diagnose_command(facts.clone(), &step, Some(Path::new("/proc/self/exe")));
         assert!(!d.proc_missing);
-        assert!(d.sysctls.contains_key("user.max_user_namespaces"), "{:?}", d.sysctls);
+        assert!(
+            d.sysctls.contains_key("user.max_user_namespaces"),
+            "{:?}",
+            d.sysctls
+        );
         assert!(d.sysctls.values().all(|v| v.trim() == v));
         assert!(d.mount_options.is_some());
         assert_eq!(d.foreign, None);
         let d = diagnose_command(facts.clone(), &step, Some(Path::new("/proc/self/status")));
         let options = d.mount_options.unwrap();
-        assert!(options.starts_with("rw") || options.starts_with("ro"), "{options}");
+        assert!(
+            options.starts_with("rw") || options.starts_with("ro"),
+            "{options}"
+        );
         assert_eq!(diagnose(facts, &step).mount_options, None);
     }
 }

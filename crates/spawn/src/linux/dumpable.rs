@@ -48,11 +48,16 @@ mod tests {
         let (uid, gid) = crate::caller_ids();
         // Others can only become what they are, which changes nothing anyway.
         let (uid, gid) = if uid == 0 { (4321, 4321) } else { (uid, gid) };
-        let script = ChildScript { steps: vec![Step::Ids { uid, gid }] };
+        let script = ChildScript {
+            steps: vec![Step::Ids { uid, gid }],
+        };
         // SAFETY: prctl with numbers alone.
         let dumpable = || unsafe { libc::prctl(libc::PR_GET_DUMPABLE) };
         let before = dumpable();
-        let mut child = Script::new(&script).unwrap().start(&Run::new("/bin/true")).unwrap();
+        let mut child = Script::new(&script)
+            .unwrap()
+            .start(&Run::new("/bin/true"))
+            .unwrap();
         assert_eq!(dumpable(), before);
         assert!(child.wait().unwrap().success());
         assert_eq!(dumpable(), before);

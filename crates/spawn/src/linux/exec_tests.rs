@@ -18,7 +18,14 @@ fn said_of_paths(paths: &[&CString]) -> Message {
     let none = [std::ptr::null::<u8>()];
     // SAFETY: the candidates are NUL-terminated and live for the call; argv and envp are
     // null-terminated arrays. Nothing among them can be executed, or the test ends here.
-    unsafe { exec_first(candidates.as_ptr(), candidates.len(), none.as_ptr(), none.as_ptr()) }
+    unsafe {
+        exec_first(
+            candidates.as_ptr(),
+            candidates.len(),
+            none.as_ptr(),
+            none.as_ptr(),
+        )
+    }
 }
 
 fn executable(content: &[u8]) -> CString {
@@ -50,7 +57,11 @@ fn elf(wide: bool, big: bool, interpreter: &[u8]) -> Vec<u8> {
     put(if wide { 54 } else { 42 }, entry as u64, 2);
     put(if wide { 56 } else { 44 }, 1, 2);
     put(header, 3, 4);
-    put(header + if wide { 8 } else { 4 }, (header + entry) as u64, word);
+    put(
+        header + if wide { 8 } else { 4 },
+        (header + entry) as u64,
+        word,
+    );
     file.extend_from_slice(interpreter);
     file.push(0);
     file
@@ -63,7 +74,10 @@ fn scripts() {
     assert_eq!(said_of(b"#! \t/no/such -x y\n"), missing("/no/such"));
     assert_eq!(said_of(b"#!/no/such"), missing("/no/such"));
     let long = format!("#!/{}\n", "x".repeat(200));
-    assert_eq!(said_of(long.as_bytes()), missing(&format!("/{}", "x".repeat(200))));
+    assert_eq!(
+        said_of(long.as_bytes()),
+        missing(&format!("/{}", "x".repeat(200)))
+    );
 }
 
 #[test]
@@ -71,7 +85,10 @@ fn what_the_kernel_does_not_take_is_no_missing_part() {
     assert_eq!(said_of(b"hello").0, problem::BAD_FORMAT);
     assert_eq!(said_of(b"").0, problem::BAD_FORMAT);
     // Not of this machine, or not whole: the kernel does not get as far as the loader.
-    assert_eq!(said_of(&elf(true, true, b"/no/such")).0, problem::BAD_FORMAT);
+    assert_eq!(
+        said_of(&elf(true, true, b"/no/such")).0,
+        problem::BAD_FORMAT
+    );
     assert_eq!(said_of(b"\x7fELF\x02\x01").0, problem::BAD_FORMAT);
 }
 
@@ -109,9 +126,18 @@ fn the_search_goes_on_as_a_shell_does() {
     let below_file = CString::new("/etc/passwd/program").unwrap();
     let plain = CString::new("/etc/passwd").unwrap();
     assert_eq!(said_of_paths(&[]).a, problem::NOT_FOUND);
-    assert_eq!(said_of_paths(&[&nothing, &below_file]).a, problem::NOT_FOUND);
-    assert_eq!(said_of_paths(&[&plain, &nothing]).a, problem::NOT_EXECUTABLE);
+    assert_eq!(
+        said_of_paths(&[&nothing, &below_file]).a,
+        problem::NOT_FOUND
+    );
+    assert_eq!(
+        said_of_paths(&[&plain, &nothing]).a,
+        problem::NOT_EXECUTABLE
+    );
     let script = executable(b"#!/no/such\n");
-    assert_eq!(said_of_paths(&[&nothing, &script, &plain]).a, problem::INTERPRETER_MISSING);
+    assert_eq!(
+        said_of_paths(&[&nothing, &script, &plain]).a,
+        problem::INTERPRETER_MISSING
+    );
     std::fs::remove_file(script.to_str().unwrap()).unwrap();
 }

@@ -42,7 +42,11 @@ pub fn facts(config: &Config) -> HostFacts {
 
 /// Replaces the maps by those of the user namespace that the caller lives in.
 pub(super) fn read_id_maps(facts: &mut HostFacts) {
-    let map = |path: &str| whole(path).map(|text| id_map(&text)).filter(|map| !map.is_empty());
+    let map = |path: &str| {
+        whole(path)
+            .map(|text| id_map(&text))
+            .filter(|map| !map.is_empty())
+    };
     if let Some(map) = map("/proc/self/uid_map") {
         facts.uid_map = map;
     }
@@ -55,7 +59,11 @@ fn effective_capabilities() -> CapSet {
     // It fails for no reason but a filter; then the kernel is asked when it comes to it, and
     // nothing is promised.
     let found = caps::read(None, Kind::Effective).unwrap_or_default();
-    CapSet::from_bits(found.iter().fold(0, |bits, capability| bits | capability.bitmask()))
+    CapSet::from_bits(
+        found
+            .iter()
+            .fold(0, |bits, capability| bits | capability.bitmask()),
+    )
 }
 
 /// The first bytes of a file that has few.
@@ -68,7 +76,11 @@ fn small<'a>(path: &str, buffer: &'a mut [u8; 64]) -> Option<&'a [u8]> {
 pub(super) fn whole(path: impl AsRef<Path>) -> Option<Vec<u8>> {
     // Room for what most of them have: then one read gets it and one finds the end.
     let mut text = Vec::with_capacity(1024);
-    let read = File::open(path).ok()?.take(LARGEST + 1).read_to_end(&mut text).ok()?;
+    let read = File::open(path)
+        .ok()?
+        .take(LARGEST + 1)
+        .read_to_end(&mut text)
+        .ok()?;
     (u64::try_from(read).ok()? <= LARGEST).then_some(text)
 }
 
@@ -97,9 +109,15 @@ fn kernel_version(release: &[u8]) -> Option<KernelVersion> {
 /// A uid or gid map (user_namespaces(7)). Lines that are none are left out.
 fn id_map(text: &[u8]) -> Vec<IdRange> {
     let line = |line: &[u8]| {
-        let mut fields = line.split(u8::is_ascii_whitespace).filter(|f| !f.is_empty());
+        let mut fields = line
+            .split(u8::is_ascii_whitespace)
+            .filter(|f| !f.is_empty());
         let mut next = || number(fields.next()?);
-        let range = IdRange { inside: next()?, outside: next()?, count: next()? };
+        let range = IdRange {
+            inside: next()?,
+            outside: next()?,
+            count: next()?,
+        };
         (fields.next().is_none() && range.count > 0).then_some(range)
     };
     text.split(|b| *b == b'\n').filter_map(line).collect()
@@ -129,7 +147,9 @@ fn user_name(passwd: &[u8], uid: u32) -> Option<&[u8]> {
         let name = fields.next()?;
         let found: u32 = number(fields.nth(1)?)?;
         // A line of NIS begins with a sign, and a comment is no name.
-        let is_name = name.first().is_some_and(|b| !matches!(b, b'+' | b'-' | b'#'));
+        let is_name = name
+            .first()
+            .is_some_and(|b| !matches!(b, b'+' | b'-' | b'#'));
         (found == uid && is_name).then_some(name)
     })
 }
@@ -158,7 +178,8 @@ fn find_program(name: &str, path: &OsStr) -> Option<PathBuf> {
         .chain([PathBuf::from("/usr/bin")])
         .map(|dir| dir.join(name))
         .find(|file| {
-            file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+            file.metadata()
+                .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
         })
 }
 
@@ -209,10 +230,20 @@ mod tests {
 
     #[test]
     fn id_maps() {
-        let range = |inside, outside, count| IdRange { inside, outside, count };
+        let range = |inside, outside, count| IdRange {
+            inside,
+            outside,
+            count,
+        };
         for (text, expected) in [
-            ("         0          0 4294967295\n", vec![range(0, 0, u32::MAX)]),
-            ("0 1000 1\n1 100000 65536\n", vec![range(0, 1000, 1), range(1, 100_000, 65536)]),
+            (
+                "         0          0 4294967295\n",
+                vec![range(0, 0, u32::MAX)],
+            ),
+            (
+                "0 1000 1\n1 100000 65536\n",
+                vec![range(0, 1000, 1), range(1, 100_000, 65536)],
+            ),
             ("0 1000 1", vec![range(0, 1000, 1)]),
             ("0\t1000\t1", vec![range(0, 1000, 1)]),
             ("", vec![]),
@@ -255,7 +286,10 @@ mod tests {
         let of = |text: &[u8]| subordinate_ranges(text, Some(b"ann"), 1000);
         for (text, expected) in [
             (&b"ann:100000:65536\n"[..], vec![(100_000, 65536)]),
-            (b"bob:1:2\nann:5:6\n1000:7:8\nann:9:10", vec![(5, 6), (7, 8), (9, 10)]),
+            (
+                b"bob:1:2\nann:5:6\n1000:7:8\nann:9:10",
+                vec![(5, 6), (7, 8), (9, 10)],
+            ),
             (b"ann:100000:65536 \r\n", vec![(100_000, 65536)]),
             (b"ann2:1:2\n10000:1:2\nan:1:2\n", vec![]),
             (b"ann:1\nann\nann:\nann::\nann:1:\nann::1\n", vec![]),
@@ -289,7 +323,10 @@ mod tests {
         assert_eq!(find_program("plain", &path), None);
         assert_eq!(find_program("folder", &path), None);
         assert_eq!(find_program("tool", OsStr::new("")), None);
-        assert_eq!(find_program("env", OsStr::new("")), Some("/usr/bin/env".into()));
+        assert_eq!(
+            find_program("env", OsStr::new("")),
+            Some("/usr/bin/env".into())
+        );
     }
 
     #[test]
@@ -312,8 +349,14 @@ mod tests {
         assert!(found.kernel.is_some_and(|v| v > KernelVersion(3, 0)));
         // The bits agree with what /proc says.
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|l| l.strip_prefix("CapEff:\t")).unwrap();
-        assert_eq!(found.capabilities.bits(), u64::from_str_radix(line, 16).unwrap());
+        let line = status
+            .lines()
+            .find_map(|l| l.strip_prefix("CapEff:\t"))
+            .unwrap();
+        assert_eq!(
+            found.capabilities.bits(),
+            u64::from_str_radix(line, 16).unwrap()
+        );
         let mut config = config;
         config.ids = Ids::Subordinate;
         assert!(facts(&config).subordinate.is_some());

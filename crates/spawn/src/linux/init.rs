@@ -38,7 +38,10 @@ fn make() -> io::Result<OwnedFd> {
 fn in_memory() -> io::Result<OwnedFd> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     let mut fd = memfd(flags | libc::MFD_EXEC);
-    if fd.as_ref().is_err_and(|e| e.raw_os_error() == Some(libc::EINVAL)) {
+    if fd
+        .as_ref()
+        .is_err_and(|e| e.raw_os_error() == Some(libc::EINVAL))
+    {
         // Before Linux 6.3 the flag is unknown and every memfd executable.
         fd = memfd(flags);
     }
@@ -111,7 +114,9 @@ mod tests {
     /// The program without arguments gives up with a status of its own.
     fn runs(file: &OwnedFd) -> bool {
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        std::process::Command::new(path).status().is_ok_and(|s| s.code() == Some(125))
+        std::process::Command::new(path)
+            .status()
+            .is_ok_and(|s| s.code() == Some(125))
     }
 
     #[test]

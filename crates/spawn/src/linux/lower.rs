@@ -26,7 +26,9 @@ pub(super) struct Lowered {
 impl Lowered {
     /// Whether the child changes its user or group id.
     pub(super) fn changes_ids(&self) -> bool {
-        self.ops.iter().any(|op| matches!(op.action, Action::Ids { .. }))
+        self.ops
+            .iter()
+            .any(|op| matches!(op.action, Action::Ids { .. }))
     }
 }
 
@@ -92,7 +94,10 @@ fn host_root_binds(script: &ChildScript) -> Result<usize, SpawnError> {
     let count = script.steps.iter().filter(is_one).count();
     if count > EARLY_SLOTS {
         let what = format!("{count} binds of the host's root");
-        return Err(refuse(what, format!("more than {EARLY_SLOTS} have no place")));
+        return Err(refuse(
+            what,
+            format!("more than {EARLY_SLOTS} have no place"),
+        ));
     }
     Ok(count)
 }
@@ -102,7 +107,9 @@ fn host_root_binds(script: &ChildScript) -> Result<usize, SpawnError> {
 fn is_host_root(path: &Path) -> bool {
     path.parent().is_none()
         || (path.file_name().is_none() || path.is_symlink())
-            && path.canonicalize().is_ok_and(|real| real.parent().is_none())
+            && path
+                .canonicalize()
+                .is_ok_and(|real| real.parent().is_none())
 }
 
 struct Lowering {
@@ -115,7 +122,10 @@ struct Lowering {
 
 impl Lowering {
     fn op(&mut self, action: Action) {
-        self.lowered.ops.push(Op { step: self.step, action });
+        self.lowered.ops.push(Op {
+            step: self.step,
+            action,
+        });
     }
 
     fn step(&mut self, step: &Step) -> Result<(), SpawnError> {
@@ -141,7 +151,10 @@ impl Lowering {
             Step::Hostname(name) => self.op(Action::Hostname(name.as_bytes().to_vec())),
             Step::Session => self.op(Action::Session),
             Step::ClearGroups => self.op(Action::ClearGroups),
-            Step::Ids { uid, gid } => self.op(Action::Ids { uid: *uid, gid: *gid }),
+            Step::Ids { uid, gid } => self.op(Action::Ids {
+                uid: *uid,
+                gid: *gid,
+            }),
             Step::Capabilities(keep) => self.op(Action::Capabilities(keep.bits())),
             Step::NoNewPrivs => self.op(Action::NoNewPrivs),
             other => return Err(refuse(other, "this spawner does not know the step")),
@@ -157,7 +170,10 @@ impl Lowering {
                 (c"/proc/self/uid_map", map_text(uids)),
                 (c"/proc/self/gid_map", map_text(gids)),
             ] {
-                self.op(Action::WriteMap { path, text: text.into_bytes() });
+                self.op(Action::WriteMap {
+                    path,
+                    text: text.into_bytes(),
+                });
             }
         } else {
             self.lowered.parent_maps = Some((uids.to_vec(), gids.to_vec(), writer.clone()));
@@ -175,37 +191,63 @@ impl Lowering {
                 mode: octal(*mode)?,
                 entries: entries.iter().map(entry).collect::<Result<_, _>>()?,
             },
-            PlanStep::Bind { from, to, attributes, node: _ } => Action::Bind {
+            PlanStep::Bind {
+                from,
+                to,
+                attributes,
+                node: _,
+            } => Action::Bind {
                 from: self.source(from)?,
                 to: relative(to)?,
                 attributes: flags(*attributes),
             },
             PlanStep::Tmpfs { to, size, mode } => {
-                let mut options = vec![FsOption { key: c"mode", value: octal(*mode)? }];
+                let mut options = vec![FsOption {
+                    key: c"mode",
+                    value: octal(*mode)?,
+                }];
                 if let Some(size) = size {
-                    options.push(FsOption { key: c"size", value: text(size.to_string())? });
+                    options.push(FsOption {
+                        key: c"size",
+                        value: text(size.to_string())?,
+                    });
                 }
                 file_system(c"tmpfs", options, to, NOSUID | NODEV)?
             }
-            PlanStep::Proc { to } => {
-                file_system(c"proc", Vec::new(), to, NOSUID | NODEV | NOEXEC)?
-            }
+            PlanStep::Proc { to } => file_system(c"proc", Vec::new(), to, NOSUID | NODEV | NOEXEC)?,
             PlanStep::Devpts { to } => {
                 let options = vec![
-                    FsOption { key: c"ptmxmode", value: c"0666".into() },
-                    FsOption { key: c"mode", value: c"0620".into() },
+                    FsOption {
+                        key: c"ptmxmode",
+                        value: c"0666".into(),
+                    },
+                    FsOption {
+                        key: c"mode",
+                        value: c"0620".into(),
+                    },
                 ];
                 file_system(c"devpts", options, to, NOSUID | NOEXEC)?
             }
-            PlanStep::File { to, data, mode } => {
-                Action::File { to: relative(to)?, data: data.clone(), mode: *mode }
-            }
-            PlanStep::Mask { to, node } => {
-                Action::Mask { to: relative(to)?, directory: *node == Node::Dir }
-            }
-            PlanStep::MakeDir { at, mode, on_host: _ } => {
+            PlanStep::File { to, data, mode } => Action::File {
+                to: relative(to)?,
+                data: data.clone(),
+                mode: *mode,
+            },
+            PlanStep::Mask { to, node } => Action::Mask {
+                to: relative(to)?,
+                directory: *node == Node::Dir,
+            },
+            PlanStep::MakeDir {
+                at,
+                mode,
+                on_host: _,
+            } => {
                 let (parent, name) = split(at)?;
-                Action::MakeDir { parent, name, mode: *mode }
+                Action::MakeDir {
+                    parent,
+                    name,
+                    mode: *mode,
+                }
             }
             PlanStep::MakeFile { at, on_host: _ } => {
                 let (parent, name) = split(at)?;
@@ -213,7 +255,11 @@ impl Lowering {
             }
             PlanStep::MakeSymlink { at, to, on_host: _ } => {
                 let (parent, name) = split(at)?;
-                Action::MakeSymlink { parent, name, target: text(to)? }
+                Action::MakeSymlink {
+                    parent,
+                    name,
+                    target: text(to)?,
+                }
             }
             PlanStep::Seal { at } => Action::Seal { at: relative(at)? },
         };
@@ -223,12 +269,22 @@ impl Lowering {
 
     fn root(&mut self, source: &Path, access: Access) -> Result<(), SpawnError> {
         for slot in 0..self.early_wanted {
-            self.op(Action::CloneEarly { source: c"/".into(), slot });
+            self.op(Action::CloneEarly {
+                source: c"/".into(),
+                slot,
+            });
         }
-        let attributes = flags(Attributes { access, devices: false });
+        let attributes = flags(Attributes {
+            access,
+            devices: false,
+        });
         let source = text(source.as_os_str())?;
         let scratch = self.scratch;
-        self.op(Action::Root { source, attributes, scratch });
+        self.op(Action::Root {
+            source,
+            attributes,
+            scratch,
+        });
         Ok(())
     }
 
@@ -250,7 +306,12 @@ fn file_system(
     to: &SandboxPath,
     attributes: u64,
 ) -> Result<Action, SpawnError> {
-    Ok(Action::FileSystem { kind, options, to: relative(to)?, attributes })
+    Ok(Action::FileSystem {
+        kind,
+        options,
+        to: relative(to)?,
+        attributes,
+    })
 }
 
 fn flags(attributes: Attributes) -> u64 {
@@ -266,16 +327,21 @@ fn flags(attributes: Attributes) -> u64 {
 
 fn entry(entry: &ShadowEntry) -> Result<Entry, SpawnError> {
     Ok(match entry {
-        ShadowEntry::Keep { name, node } => {
-            Entry::Keep { name: text(name)?, directory: *node == Node::Dir }
-        }
-        ShadowEntry::Link { path, to } => {
-            Entry::Link { path: text(path.as_os_str())?, target: text(to)? }
-        }
-        ShadowEntry::Dir { path, mode } => {
-            Entry::Dir { path: text(path.as_os_str())?, mode: *mode }
-        }
-        ShadowEntry::File { path } => Entry::File { path: text(path.as_os_str())? },
+        ShadowEntry::Keep { name, node } => Entry::Keep {
+            name: text(name)?,
+            directory: *node == Node::Dir,
+        },
+        ShadowEntry::Link { path, to } => Entry::Link {
+            path: text(path.as_os_str())?,
+            target: text(to)?,
+        },
+        ShadowEntry::Dir { path, mode } => Entry::Dir {
+            path: text(path.as_os_str())?,
+            mode: *mode,
+        },
+        ShadowEntry::File { path } => Entry::File {
+            path: text(path.as_os_str())?,
+        },
     })
 }
 
@@ -297,7 +363,9 @@ pub(super) fn text(bytes: impl AsRef<OsStr>) -> Result<CString, SpawnError> {
     let bytes = bytes.as_ref();
     CString::new(bytes.as_bytes()).map_err(|_| {
         SpawnError::new(
-            FailedStep::Lower { what: format!("{bytes:?}") },
+            FailedStep::Lower {
+                what: format!("{bytes:?}"),
+            },
             io::Error::new(io::ErrorKind::InvalidInput, "it contains a NUL byte"),
         )
     })
@@ -305,7 +373,11 @@ pub(super) fn text(bytes: impl AsRef<OsStr>) -> Result<CString, SpawnError> {
 
 /// The path relative to the new root; `.` for the root itself.
 fn relative(path: &SandboxPath) -> Result<CString, SpawnError> {
-    if path.is_root() { Ok(c".".into()) } else { text(path.relative().as_os_str()) }
+    if path.is_root() {
+        Ok(c".".into())
+    } else {
+        text(path.relative().as_os_str())
+    }
 }
 
 fn split(path: &SandboxPath) -> Result<(CString, CString), SpawnError> {
@@ -317,7 +389,9 @@ fn split(path: &SandboxPath) -> Result<(CString, CString), SpawnError> {
 
 fn refuse(what: impl std::fmt::Display, why: impl std::fmt::Display) -> SpawnError {
     SpawnError::new(
-        FailedStep::Lower { what: what.to_string() },
+        FailedStep::Lower {
+            what: what.to_string(),
+        },
         io::Error::new(io::ErrorKind::InvalidInput, why.to_string()),
     )
 }

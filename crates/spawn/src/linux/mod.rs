@@ -39,7 +39,10 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn new(script: &ChildScript) -> Result<Self, SpawnError> {
-        Ok(Self { script: script.clone(), lowered: lower::lower(script)? })
+        Ok(Self {
+            script: script.clone(),
+            lowered: lower::lower(script)?,
+        })
     }
 
     pub(crate) fn start(&self, run: &Run) -> Result<Child, SpawnError> {

@@ -31,32 +31,48 @@ pub(super) struct Tree {
 
 impl Tree {
     pub(super) fn new() -> Self {
-        Self { source: -1, root: -1, scratch: -1, early: [-1; EARLY_SLOTS] }
+        Self {
+            source: -1,
+            root: -1,
+            scratch: -1,
+            early: [-1; EARLY_SLOTS],
+        }
     }
 
     /// Carries out `action` if it is one of mounting; `None` if it is not.
     pub(super) fn carry_out(&mut self, action: &Action) -> Option<Result<()>> {
         Some(match action {
             Action::CloneEarly { source, slot } => self.clone_early(source, *slot),
-            Action::Root { source, attributes, scratch } => {
-                self.set_root(source, *attributes, *scratch)
-            }
-            Action::Bind { from, to, attributes } => self.bind(from, to, *attributes),
-            Action::FileSystem { kind, options, to, attributes } => {
-                self.file_system(kind, options, to, *attributes)
-            }
+            Action::Root {
+                source,
+                attributes,
+                scratch,
+            } => self.set_root(source, *attributes, *scratch),
+            Action::Bind {
+                from,
+                to,
+                attributes,
+            } => self.bind(from, to, *attributes),
+            Action::FileSystem {
+                kind,
+                options,
+                to,
+                attributes,
+            } => self.file_system(kind, options, to, *attributes),
             Action::Shadow { at, mode, entries } => self.shadow(at, mode, entries),
             Action::File { to, data, mode } => self.file(to, data, *mode),
             Action::Mask { to, directory } => self.mask(to, *directory),
-            Action::MakeDir { parent, name, mode } => self.make(parent, Call::MkDir, |dir| {
-                sys::mkdir(dir, name, *mode)
-            }),
+            Action::MakeDir { parent, name, mode } => {
+                self.make(parent, Call::MkDir, |dir| sys::mkdir(dir, name, *mode))
+            }
             Action::MakeFile { parent, name } => self.make(parent, Call::MkNod, |dir| {
                 sys::mknod(dir, name, libc::S_IFREG, 0o644)
             }),
-            Action::MakeSymlink { parent, name, target } => {
-                self.make(parent, Call::SymLink, |dir| sys::symlink(target, dir, name))
-            }
+            Action::MakeSymlink {
+                parent,
+                name,
+                target,
+            } => self.make(parent, Call::SymLink, |dir| sys::symlink(target, dir, name)),
             Action::Seal { at } => self.seal(at),
             Action::Protect { at, how } => self.protect(at, *how),
             Action::PivotRoot => self.pivot_root(),
@@ -78,8 +94,7 @@ impl Tree {
     /// looking `/` up does not cross onto what is mounted on it. The scratch tmpfs goes below it
     /// and vanishes with the host's tree.
     fn set_root(&mut self, source: &CStr, attributes: u64, scratch: bool) -> Result<()> {
-        let host =
-            sys::open(source, libc::O_PATH | libc::O_DIRECTORY).named(Call::Open)?;
+        let host = sys::open(source, libc::O_PATH | libc::O_DIRECTORY).named(Call::Open)?;
         let tree = sys::clone_tree(host.fd(), c"", true)?;
         sys::set_attributes(tree.fd(), attributes, true)?;
         if scratch {
@@ -244,9 +259,7 @@ fn make_entry(shadow: Fd, covered: Fd, entry: &Entry) -> Result<()> {
         Entry::Keep { name, directory } => keep(shadow, covered, name, *directory),
         Entry::Link { path, target } => sys::symlink(target, shadow, path).named(Call::SymLink),
         Entry::Dir { path, mode } => sys::mkdir(shadow, path, *mode).named(Call::MkDir),
-        Entry::File { path } => {
-            sys::mknod(shadow, path, libc::S_IFREG, 0o644).named(Call::MkNod)
-        }
+        Entry::File { path } => sys::mknod(shadow, path, libc::S_IFREG, 0o644).named(Call::MkNod),
     }
 }
 

@@ -18,23 +18,69 @@ pub(super) struct Op {
 /// What an operation does. Paths inside are relative to the new root, `.` for the root itself.
 #[derive(Debug)]
 pub(super) enum Action {
-    WriteMap { path: &'static std::ffi::CStr, text: Vec<u8> },
+    WriteMap {
+        path: &'static std::ffi::CStr,
+        text: Vec<u8>,
+    },
     AwaitMaps,
     TimeNamespace,
     PrivateMounts,
     /// Holds a tree that would be seen with the new root in it if it were cloned later.
-    CloneEarly { source: CString, slot: usize },
-    Root { source: CString, attributes: u64, scratch: bool },
-    Bind { from: From, to: CString, attributes: u64 },
-    FileSystem { kind: &'static std::ffi::CStr, options: Vec<FsOption>, to: CString, attributes: u64 },
-    Shadow { at: CString, mode: CString, entries: Vec<Entry> },
-    File { to: CString, data: Arc<[u8]>, mode: u32 },
-    Mask { to: CString, directory: bool },
-    MakeDir { parent: CString, name: CString, mode: u32 },
-    MakeFile { parent: CString, name: CString },
-    MakeSymlink { parent: CString, name: CString, target: CString },
-    Seal { at: CString },
-    Protect { at: CString, how: Protection },
+    CloneEarly {
+        source: CString,
+        slot: usize,
+    },
+    Root {
+        source: CString,
+        attributes: u64,
+        scratch: bool,
+    },
+    Bind {
+        from: From,
+        to: CString,
+        attributes: u64,
+    },
+    FileSystem {
+        kind: &'static std::ffi::CStr,
+        options: Vec<FsOption>,
+        to: CString,
+        attributes: u64,
+    },
+    Shadow {
+        at: CString,
+        mode: CString,
+        entries: Vec<Entry>,
+    },
+    File {
+        to: CString,
+        data: Arc<[u8]>,
+        mode: u32,
+    },
+    Mask {
+        to: CString,
+        directory: bool,
+    },
+    MakeDir {
+        parent: CString,
+        name: CString,
+        mode: u32,
+    },
+    MakeFile {
+        parent: CString,
+        name: CString,
+    },
+    MakeSymlink {
+        parent: CString,
+        name: CString,
+        target: CString,
+    },
+    Seal {
+        at: CString,
+    },
+    Protect {
+        at: CString,
+        how: Protection,
+    },
     PivotRoot,
     Chroot,
     ChrootTo(CString),
@@ -42,7 +88,10 @@ pub(super) enum Action {
     Hostname(Vec<u8>),
     Session,
     ClearGroups,
-    Ids { uid: u32, gid: u32 },
+    Ids {
+        uid: u32,
+        gid: u32,
+    },
     Capabilities(u64),
     NoNewPrivs,
 }

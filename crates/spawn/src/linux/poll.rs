@@ -10,7 +10,11 @@ pub(super) struct Interest(libc::pollfd);
 
 impl Interest {
     pub(super) fn read(fd: RawFd) -> Self {
-        Self(libc::pollfd { fd, events: libc::POLLIN, revents: 0 })
+        Self(libc::pollfd {
+            fd,
+            events: libc::POLLIN,
+            revents: 0,
+        })
     }
 
     pub(super) fn ready(&self) -> bool {
@@ -30,13 +34,19 @@ pub(super) fn wait(
     timeout: Option<Duration>,
 ) -> io::Result<bool> {
     let mut fds = Vec::with_capacity(interests.len() + 1);
-    fds.push(libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 });
+    fds.push(libc::pollfd {
+        fd: pidfd,
+        events: libc::POLLIN,
+        revents: 0,
+    });
     fds.extend(interests.iter().map(|interest| interest.0));
     let timeout = timeout.map(|left| libc::timespec {
         tv_sec: libc::time_t::try_from(left.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: libc::c_long::from(left.subsec_nanos()),
     });
-    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    let timeout = timeout
+        .as_ref()
+        .map_or(std::ptr::null(), std::ptr::from_ref);
     let count = libc::nfds_t::try_from(fds.len()).unwrap_or(1);
     // SAFETY: the array has `count` elements, and it and the timeout are live for the call.
     let ready = unsafe { libc::ppoll(fds.as_mut_ptr(), count, timeout, std::ptr::null()) };
@@ -60,19 +70,26 @@ pub(super) struct Gather {
 
 impl Gather {
     pub(super) fn new(file: Option<File>) -> Self {
-        Self { file, data: Vec::new() }
+        Self {
+            file,
+            data: Vec::new(),
+        }
     }
 
     /// From here on, reading takes what is there and does not wait.
     pub(super) fn start(&mut self) -> io::Result<()> {
-        let Some(file) = &self.file else { return Ok(()) };
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
         // SAFETY: fcntl with numbers alone, on a descriptor that is open.
         let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
         // SAFETY: as above.
-        let set = unsafe {
-            libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK)
-        };
-        if flags < 0 || set < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        let set = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) };
+        if flags < 0 || set < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn interest(&self) -> Interest {
@@ -81,7 +98,9 @@ impl Gather {
 
     /// Takes what is there.
     pub(super) fn read(&mut self) -> io::Result<()> {
-        let Some(file) = &mut self.file else { return Ok(()) };
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
         match file.read_to_end(&mut self.data) {
             Ok(_) => self.file = None,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}

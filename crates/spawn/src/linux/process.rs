@@ -26,7 +26,10 @@ impl Control {
         // SAFETY: the array is live for the call and holds two numbers.
         if unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) } != 0 {
             let error = io::Error::last_os_error();
-            return Err(SpawnError::new(FailedStep::Resources("a control socket"), error));
+            return Err(SpawnError::new(
+                FailedStep::Resources("a control socket"),
+                error,
+            ));
         }
         // SAFETY: the kernel has just made these descriptors, and nobody else knows them.
         let [ours, theirs] = fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
@@ -46,7 +49,12 @@ impl Control {
         let flags = libc::MSG_DONTWAIT;
         // SAFETY: the pointer and length are those of a live slice.
         let got = unsafe {
-            libc::recv(self.0.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), flags)
+            libc::recv(
+                self.0.as_raw_fd(),
+                bytes.as_mut_ptr().cast(),
+                bytes.len(),
+                flags,
+            )
         };
         (usize::try_from(got) == Ok(Message::SIZE)).then_some(message)
     }
@@ -87,7 +95,13 @@ fn send_signal(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
     let none: *const libc::siginfo_t = std::ptr::null();
     // SAFETY: the descriptor is open; a null siginfo means that of kill(2).
     let sent = unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0)
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            none,
+            0,
+        )
     };
     if sent == 0 {
         return Ok(());
@@ -136,7 +150,10 @@ impl Child {
             stdout: ends.stdout,
             stderr: ends.stderr,
             pid,
-            handles: Signaller { control: Arc::new(control), pidfd: Arc::new(pidfd) },
+            handles: Signaller {
+                control: Arc::new(control),
+                pidfd: Arc::new(pidfd),
+            },
             began,
             deadline: None,
             contained,
@@ -286,7 +303,9 @@ impl Child {
 
     /// Kills everything if the time is up.
     fn expire(&mut self) -> io::Result<()> {
-        let over = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let over = self
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline);
         if over && self.killed.is_none() {
             self.killed = Some(End::TimedOut);
             self.handles.kill()?;
@@ -318,7 +337,9 @@ impl Child {
 
     /// Takes in what the init program has told, and the end of it if it has ended.
     fn reap(&mut self, flags: i32) -> io::Result<()> {
-        let Some((info, usage)) = wait_id(&self.handles.pidfd, flags)? else { return Ok(()) };
+        let Some((info, usage)) = wait_id(&self.handles.pidfd, flags)? else {
+            return Ok(());
+        };
         while let Some(message) = self.control().hear() {
             if message.kind == kind::ENDED {
                 self.status = Some(i32::from_ne_bytes(message.a.to_ne_bytes()));

@@ -30,9 +30,17 @@ pub(crate) unsafe fn call(nr: usize, args: [usize; 6]) -> Result<usize, Errno> {
 
 /// Splits what the kernel returns into result and error (syscall(2): -4095 to -1 are errors).
 #[inline(always)]
-#[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "range-checked")]
+#[allow(
+    clippy::cast_sign_loss,
+    clippy::cast_possible_truncation,
+    reason = "range-checked"
+)]
 fn check(ret: isize) -> Result<usize, Errno> {
-    if (-4095..0).contains(&ret) { Err(-ret as Errno) } else { Ok(ret as usize) }
+    if (-4095..0).contains(&ret) {
+        Err(-ret as Errno)
+    } else {
+        Ok(ret as usize)
+    }
 }
 
 /// Clones a child that runs `entry(arg)` on its own stack.
@@ -60,7 +68,10 @@ pub(crate) const AT_FDCWD: Fd = -100;
 
 /// A file descriptor or other signed number, widened as the kernel expects it.
 #[inline(always)]
-#[allow(clippy::cast_sign_loss, reason = "the register holds the sign-extended value")]
+#[allow(
+    clippy::cast_sign_loss,
+    reason = "the register holds the sign-extended value"
+)]
 pub(crate) fn arg(value: i32) -> usize {
     value as isize as usize
 }
@@ -84,7 +95,17 @@ pub(crate) fn send(fd: Fd, data: &[u8]) -> Result<usize, Errno> {
     const MSG_NOSIGNAL: usize = 0x4000;
     // SAFETY: the pointer and length are those of a live slice, which the kernel reads.
     unsafe {
-        call(nr::SENDTO, [arg(fd), data.as_ptr() as usize, data.len(), MSG_NOSIGNAL, 0, 0])
+        call(
+            nr::SENDTO,
+            [
+                arg(fd),
+                data.as_ptr() as usize,
+                data.len(),
+                MSG_NOSIGNAL,
+                0,
+                0,
+            ],
+        )
     }
 }
 
@@ -94,7 +115,10 @@ pub(crate) fn recv(fd: Fd, data: &mut [u8]) -> Result<usize, Errno> {
     loop {
         // SAFETY: the pointer and length are those of a live slice, which the kernel writes.
         let got = unsafe {
-            call(nr::RECVFROM, [arg(fd), data.as_mut_ptr() as usize, data.len(), 0, 0, 0])
+            call(
+                nr::RECVFROM,
+                [arg(fd), data.as_mut_ptr() as usize, data.len(), 0, 0, 0],
+            )
         };
         if got != Err(EINTR) {
             return got;

@@ -43,7 +43,11 @@ pub(super) struct Tail {
 impl Tail {
     /// Behind the last step of a script with `steps` steps.
     pub(super) fn after(steps: u32) -> Self {
-        Self { streams: steps, cwd: steps + 1, init: steps + 2 }
+        Self {
+            streams: steps,
+            cwd: steps + 1,
+            init: steps + 2,
+        }
     }
 }
 
@@ -81,7 +85,13 @@ fn carry_out(birth: &Birth<'_>) -> core::result::Result<Never, Stopped> {
     sys::chdir(birth.cwd)
         .named(Call::WorkingDirectory)
         .map_err(|failed| (birth.tail.cwd, failed))?;
-    Err((birth.tail.init, Failed { call: Call::Init, errno: exec_init(birth) }))
+    Err((
+        birth.tail.init,
+        Failed {
+            call: Call::Init,
+            errno: exec_init(birth),
+        },
+    ))
 }
 
 fn swap_umask(mask: usize) -> usize {
@@ -99,9 +109,7 @@ fn act(birth: &Birth<'_>, tree: &mut Tree, action: &Action) -> Result<()> {
             sys::write(file.fd(), text).named(Call::Write)
         }
         Action::AwaitMaps => await_word(birth.control),
-        Action::TimeNamespace => {
-            number(nr::UNSHARE, [CLONE_NEWTIME, 0, 0]).named(Call::Unshare)
-        }
+        Action::TimeNamespace => number(nr::UNSHARE, [CLONE_NEWTIME, 0, 0]).named(Call::Unshare),
         Action::PrivateMounts => sys::make_all_private().named(Call::Mount),
         Action::ChrootTo(path) => {
             sys::chroot(path).named(Call::Chroot)?;
@@ -113,9 +121,7 @@ fn act(birth: &Birth<'_>, tree: &mut Tree, action: &Action) -> Result<()> {
         Action::ClearGroups => number(nr::SETGROUPS, [0; 3]).named(Call::SetGroups),
         Action::Ids { uid, gid } => become_ids(*uid as usize, *gid as usize),
         Action::Capabilities(keep) => keep_capabilities(*keep),
-        Action::NoNewPrivs => {
-            sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).named(Call::Prctl)
-        }
+        Action::NoNewPrivs => sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).named(Call::Prctl),
         // The others are mount operations, dealt with above.
         _ => Ok(()),
     }
@@ -157,14 +163,25 @@ fn keep_capabilities(keep: u64) -> Result<()> {
             Ok(()) => {}
             // Beyond the last capability that this kernel knows.
             Err(sys::EINVAL) => break,
-            Err(errno) => return Err(Failed { call: Call::BoundingSet, errno }),
+            Err(errno) => {
+                return Err(Failed {
+                    call: Call::BoundingSet,
+                    errno,
+                });
+            }
         }
     }
-    #[allow(clippy::cast_sign_loss, reason = "the constant is a small positive number")]
+    #[allow(
+        clippy::cast_sign_loss,
+        reason = "the constant is a small positive number"
+    )]
     const CLEAR_ALL: usize = libc::PR_CAP_AMBIENT_CLEAR_ALL as usize;
     sys::prctl(libc::PR_CAP_AMBIENT, CLEAR_ALL, 0).named(Call::Prctl)?;
     sys::set_capabilities(keep).named(Call::CapSet)?;
-    #[allow(clippy::cast_sign_loss, reason = "the constant is a small positive number")]
+    #[allow(
+        clippy::cast_sign_loss,
+        reason = "the constant is a small positive number"
+    )]
     const RAISE: usize = libc::PR_CAP_AMBIENT_RAISE as usize;
     for capability in 0..64usize {
         if keep >> capability & 1 != 0 {

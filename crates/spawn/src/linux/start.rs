@@ -32,7 +32,11 @@ pub(super) fn start(
     let init = init::program()?.as_raw_fd();
     let top = run.fds.iter().map(|(_, to)| *to).max().unwrap_or(2).max(2);
     // Where a number that is asked for is in the way, a duplicate above it stands in.
-    let moved = if init > top { None } else { Some(duplicate(init, top)?) };
+    let moved = if init > top {
+        None
+    } else {
+        Some(duplicate(init, top)?)
+    };
     let init = moved.as_ref().map_or(init, |fd| fd.as_raw_fd());
     let (streams, ours) = Streams::open(run, top)?;
     let (control, theirs) = Control::pair()?;
@@ -42,7 +46,13 @@ pub(super) fn start(
     let argv = strings.init_argv(&control_number, &candidates_number);
     let envp = null_terminated(&strings.env);
     let mut keep = vec![theirs.as_raw_fd(), init];
-    keep.extend(streams.moves.iter().map(|(from, _)| *from).filter(|from| *from > 2));
+    keep.extend(
+        streams
+            .moves
+            .iter()
+            .map(|(from, _)| *from)
+            .filter(|from| *from > 2),
+    );
     keep.sort_unstable();
     keep.dedup();
     let birth = Birth {
@@ -62,8 +72,8 @@ pub(super) fn start(
     let (pid, pidfd) = clone(lowered.namespaces, &stack, &birth)?;
     let mut child = Child::new(pid, pidfd, control, began, lowered.namespaces.pid, ours);
     drop(theirs);
-    let told = write_maps(lowered, &mut child)
-        .and_then(|()| hear(&mut child, birth.tail, steps, run));
+    let told =
+        write_maps(lowered, &mut child).and_then(|()| hear(&mut child, birth.tail, steps, run));
     // Until here the child may use what this frame holds.
     if let Err(error) = told {
         // The stack and the strings must outlive the child's use of them.
@@ -92,14 +102,24 @@ impl Strings {
             let bytes = [name.as_bytes(), b"=", value.as_bytes()].concat();
             env.push(text(OsStr::from_bytes(&bytes))?);
         }
-        Ok(Self { candidates: candidates(run)?, argv, env, cwd: text(run.cwd.as_path())? })
+        Ok(Self {
+            candidates: candidates(run)?,
+            argv,
+            env,
+            cwd: text(run.cwd.as_path())?,
+        })
     }
 
     fn init_argv(&self, control: &CString, count: &CString) -> Vec<*const u8> {
         let head = [c"sandbox-init", control, count];
         head.iter()
             .map(|s| s.as_ptr().cast())
-            .chain(self.candidates.iter().chain(&self.argv).map(|s| s.as_ptr().cast()))
+            .chain(
+                self.candidates
+                    .iter()
+                    .chain(&self.argv)
+                    .map(|s| s.as_ptr().cast()),
+            )
             .chain([ptr::null()])
             .collect()
     }
@@ -121,7 +141,11 @@ fn candidates(run: &Run) -> Result<Vec<CString>, SpawnError> {
 }
 
 fn null_terminated(strings: &[CString]) -> Vec<*const u8> {
-    strings.iter().map(|s| s.as_ptr().cast()).chain([ptr::null()]).collect()
+    strings
+        .iter()
+        .map(|s| s.as_ptr().cast())
+        .chain([ptr::null()])
+        .collect()
 }
 
 /// The parent's ends of the pipes to the child.
@@ -169,7 +193,11 @@ impl Streams {
                     } else {
                         add(write.into(), number)?;
                         let end = fs::File::from(OwnedFd::from(read));
-                        *if number == 1 { &mut ends.stdout } else { &mut ends.stderr } = Some(end);
+                        *if number == 1 {
+                            &mut ends.stdout
+                        } else {
+                            &mut ends.stderr
+                        } = Some(end);
                     }
                 }
                 Stdio::Fd(fd) => add(duplicate(fd.as_raw_fd(), top)?, number)?,
@@ -209,7 +237,11 @@ fn stays_open(fd: RawFd) -> bool {
 
 /// `fd`, moved to a number above `top` if it is not there already.
 fn above(fd: OwnedFd, top: RawFd) -> Result<OwnedFd, SpawnError> {
-    if fd.as_raw_fd() > top { Ok(fd) } else { duplicate(fd.as_raw_fd(), top) }
+    if fd.as_raw_fd() > top {
+        Ok(fd)
+    } else {
+        duplicate(fd.as_raw_fd(), top)
+    }
 }
 
 /// A duplicate of the descriptor `fd` with a number above `top`. A standard stream that the
@@ -225,7 +257,11 @@ fn duplicate(fd: RawFd, top: RawFd) -> Result<OwnedFd, SpawnError> {
     if fd > 2 || error.raw_os_error() != Some(libc::EBADF) {
         return Err(resources("a duplicate of a file descriptor")(error));
     }
-    let null = fs::OpenOptions::new().read(true).write(true).to_owned().open("/dev/null");
+    let null = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .to_owned()
+        .open("/dev/null");
     above(null.map_err(resources("/dev/null"))?.into(), top)
 }
 
@@ -323,7 +359,9 @@ fn clone(
     drop(blocked);
     match cloned {
         // SAFETY: with CLONE_PIDFD the kernel has put a new descriptor there.
-        Ok(pid) => Ok((u32::try_from(pid).unwrap_or(0), unsafe { OwnedFd::from_raw_fd(pidfd) })),
+        Ok(pid) => Ok((u32::try_from(pid).unwrap_or(0), unsafe {
+            OwnedFd::from_raw_fd(pidfd)
+        })),
         Err(errno) => Err(SpawnError::new(
             FailedStep::Clone(namespaces),
             io::Error::from_raw_os_error(errno),
@@ -333,12 +371,15 @@ fn clone(
 
 /// Writes the id maps if that is the parent's part, and tells the child to go on.
 fn write_maps(lowered: &Lowered, child: &mut Child) -> Result<(), SpawnError> {
-    let Some((uids, gids, writer)) = &lowered.parent_maps else { return Ok(()) };
+    let Some((uids, gids, writer)) = &lowered.parent_maps else {
+        return Ok(());
+    };
     let pid = child.id();
     let written = match writer {
-        MapWriter::Helpers { newuidmap, newgidmap } => {
-            map_by_helper(newuidmap, pid, uids).and_then(|()| map_by_helper(newgidmap, pid, gids))
-        }
+        MapWriter::Helpers {
+            newuidmap,
+            newgidmap,
+        } => map_by_helper(newuidmap, pid, uids).and_then(|()| map_by_helper(newgidmap, pid, gids)),
         MapWriter::Parent | MapWriter::Child => {
             fs::write(format!("/proc/{pid}/uid_map"), map_text(uids))
                 .and_then(|()| fs::write(format!("/proc/{pid}/gid_map"), map_text(gids)))
@@ -352,16 +393,30 @@ fn write_maps(lowered: &Lowered, child: &mut Child) -> Result<(), SpawnError> {
             writer: writer.clone(),
         };
         let step = Box::new(step);
-        SpawnError::new(FailedStep::Script { index, step, detail: "write" }, source)
+        SpawnError::new(
+            FailedStep::Script {
+                index,
+                step,
+                detail: "write",
+            },
+            source,
+        )
     })?;
-    child.control().say(&Message::new(kind::GO)).map_err(resources("a word to the child"))
+    child
+        .control()
+        .say(&Message::new(kind::GO))
+        .map_err(resources("a word to the child"))
 }
 
 fn map_by_helper(program: &Path, pid: u32, ranges: &[IdRange]) -> io::Result<()> {
     let mut command = std::process::Command::new(program);
     command.arg(pid.to_string());
     for r in ranges {
-        command.args([r.inside.to_string(), r.outside.to_string(), r.count.to_string()]);
+        command.args([
+            r.inside.to_string(),
+            r.outside.to_string(),
+            r.count.to_string(),
+        ]);
     }
     let output = command.stdin(std::process::Stdio::null()).output()?;
     if output.status.success() {
@@ -369,7 +424,10 @@ fn map_by_helper(program: &Path, pid: u32, ranges: &[IdRange]) -> io::Result<()>
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let name = program.display();
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{name}: {}", said.trim())))
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!("{name}: {}", said.trim()),
+    ))
 }
 
 /// Waits for the child's word that the command runs, or why it does not.
@@ -422,7 +480,11 @@ fn step_error(
     let index = message.a as usize;
     let step = if let Some(step) = steps.get(index) {
         let detail = Call::name(message.b);
-        FailedStep::Script { index, step: Box::new(step.clone()), detail }
+        FailedStep::Script {
+            index,
+            step: Box::new(step.clone()),
+            detail,
+        }
     } else if message.a == tail.cwd {
         FailedStep::WorkingDirectory(run.cwd.clone())
     } else if message.a == tail.streams {
@@ -430,7 +492,10 @@ fn step_error(
     } else if message.errno == libc::E2BIG {
         // The arguments of the init program are those of the command and a few more.
         let program = run.program.clone().into();
-        FailedStep::Exec { program, problem: ExecProblem::TooLong }
+        FailedStep::Exec {
+            program,
+            problem: ExecProblem::TooLong,
+        }
     } else {
         FailedStep::Init
     };

@@ -65,7 +65,17 @@ const RECURSIVE: usize = libc::AT_RECURSIVE as usize;
 pub(super) fn open(path: &CStr, flags: i32) -> core::result::Result<Held, Errno> {
     // SAFETY: the path is NUL-terminated and live for the call.
     let fd = unsafe {
-        call(nr::OPENAT, [arg(AT_FDCWD), ptr(path), arg(flags | libc::O_CLOEXEC), 0, 0, 0])
+        call(
+            nr::OPENAT,
+            [
+                arg(AT_FDCWD),
+                ptr(path),
+                arg(flags | libc::O_CLOEXEC),
+                0,
+                0,
+                0,
+            ],
+        )
     }?;
     Ok(Held::new(fd))
 }
@@ -83,7 +93,14 @@ pub(super) fn open_beneath(root: Fd, path: &CStr) -> Result<Held> {
     let fd = unsafe {
         call(
             nr::OPENAT2,
-            [arg(root), ptr(path), how.as_ptr() as usize, size_of::<[u64; 3]>(), 0, 0],
+            [
+                arg(root),
+                ptr(path),
+                how.as_ptr() as usize,
+                size_of::<[u64; 3]>(),
+                0,
+                0,
+            ],
         )
     }
     .named(Call::OpenTarget)?;
@@ -94,7 +111,11 @@ pub(super) fn open_beneath(root: Fd, path: &CStr) -> Result<Held> {
 pub(super) fn clone_tree(dir: Fd, path: &CStr, follow: bool) -> Result<Held> {
     const OPEN_TREE_CLONE: usize = 1;
     let empty = if path.is_empty() { EMPTY_PATH } else { 0 };
-    let nofollow = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW as usize };
+    let nofollow = if follow {
+        0
+    } else {
+        libc::AT_SYMLINK_NOFOLLOW as usize
+    };
     let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as usize | RECURSIVE | empty | nofollow;
     // SAFETY: the path is NUL-terminated and live for the call.
     let fd = unsafe { call(nr::OPEN_TREE, [arg(dir), ptr(path), flags, 0, 0, 0]) }
@@ -112,7 +133,14 @@ pub(super) fn set_attributes(tree: Fd, set: u64, recursive: bool) -> Result<()> 
     unsafe {
         call(
             nr::MOUNT_SETATTR,
-            [arg(tree), ptr(c""), flags, attr.as_ptr() as usize, size_of::<[u64; 4]>(), 0],
+            [
+                arg(tree),
+                ptr(c""),
+                flags,
+                attr.as_ptr() as usize,
+                size_of::<[u64; 4]>(),
+                0,
+            ],
         )
     }
     .named(Call::SetAttr)?;
@@ -125,8 +153,13 @@ pub(super) fn attach(tree: Fd, target: Fd) -> Result<()> {
     const T_EMPTY_PATH: usize = 0x40;
     let flags = F_EMPTY_PATH | T_EMPTY_PATH;
     // SAFETY: both paths are the empty string constant.
-    unsafe { call(nr::MOVE_MOUNT, [arg(tree), ptr(c""), arg(target), ptr(c""), flags, 0]) }
-        .named(Call::MoveMount)?;
+    unsafe {
+        call(
+            nr::MOVE_MOUNT,
+            [arg(tree), ptr(c""), arg(target), ptr(c""), flags, 0],
+        )
+    }
+    .named(Call::MoveMount)?;
     Ok(())
 }
 
@@ -134,8 +167,13 @@ pub(super) fn attach(tree: Fd, target: Fd) -> Result<()> {
 pub(super) fn attach_at(tree: Fd, dir: Fd, path: &CStr) -> Result<()> {
     const F_EMPTY_PATH: usize = 0x04;
     // SAFETY: the path is NUL-terminated and live for the call.
-    unsafe { call(nr::MOVE_MOUNT, [arg(tree), ptr(c""), arg(dir), ptr(path), F_EMPTY_PATH, 0]) }
-        .named(Call::MoveMount)?;
+    unsafe {
+        call(
+            nr::MOVE_MOUNT,
+            [arg(tree), ptr(c""), arg(dir), ptr(path), F_EMPTY_PATH, 0],
+        )
+    }
+    .named(Call::MoveMount)?;
     Ok(())
 }
 
@@ -157,7 +195,10 @@ impl NewFs {
         const SET_STRING: usize = 1;
         // SAFETY: key and value are NUL-terminated and live for the call.
         unsafe {
-            call(nr::FSCONFIG, [arg(self.0.fd()), SET_STRING, ptr(key), ptr(value), 0, 0])
+            call(
+                nr::FSCONFIG,
+                [arg(self.0.fd()), SET_STRING, ptr(key), ptr(value), 0, 0],
+            )
         }
         .named(Call::FsConfig)?;
         Ok(())
@@ -184,15 +225,15 @@ pub(super) fn mkdir(dir: Fd, path: &CStr, mode: u32) -> core::result::Result<(),
 }
 
 /// `kind` is `S_IFREG` or `S_IFIFO`.
-pub(super) fn mknod(
-    dir: Fd,
-    path: &CStr,
-    kind: u32,
-    mode: u32,
-) -> core::result::Result<(), Errno> {
+pub(super) fn mknod(dir: Fd, path: &CStr, kind: u32, mode: u32) -> core::result::Result<(), Errno> {
     // SAFETY: the path is NUL-terminated and live for the call.
-    unsafe { call(nr::MKNODAT, [arg(dir), ptr(path), (kind | mode) as usize, 0, 0, 0]) }
-        .map(drop)
+    unsafe {
+        call(
+            nr::MKNODAT,
+            [arg(dir), ptr(path), (kind | mode) as usize, 0, 0, 0],
+        )
+    }
+    .map(drop)
 }
 
 pub(super) fn symlink(target: &CStr, dir: Fd, path: &CStr) -> core::result::Result<(), Errno> {
@@ -212,7 +253,10 @@ pub(super) fn write(fd: Fd, mut data: &[u8]) -> core::result::Result<(), Errno> 
     while !data.is_empty() {
         // SAFETY: the pointer and length are those of a live slice.
         let n = unsafe {
-            call(nr::WRITE, [arg(fd), data.as_ptr() as usize, data.len(), 0, 0, 0])
+            call(
+                nr::WRITE,
+                [arg(fd), data.as_ptr() as usize, data.len(), 0, 0, 0],
+            )
         }?;
         data = data.get(n..).unwrap_or_default();
     }
@@ -224,7 +268,10 @@ pub(super) fn create(dir: Fd, path: &CStr, mode: u32) -> core::result::Result<He
     let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY | libc::O_CLOEXEC;
     // SAFETY: the path is NUL-terminated and live for the call.
     let fd = unsafe {
-        call(nr::OPENAT, [arg(dir), ptr(path), arg(flags), mode as usize, 0, 0])
+        call(
+            nr::OPENAT,
+            [arg(dir), ptr(path), arg(flags), mode as usize, 0, 0],
+        )
     }?;
     Ok(Held::new(fd))
 }
@@ -238,7 +285,14 @@ pub(super) fn owner(fd: Fd) -> Option<(u32, u32)> {
     unsafe {
         call(
             nr::STATX,
-            [arg(fd), ptr(c""), EMPTY_PATH, STATX_UID_GID, buffer.as_mut_ptr() as usize, 0],
+            [
+                arg(fd),
+                ptr(c""),
+                EMPTY_PATH,
+                STATX_UID_GID,
+                buffer.as_mut_ptr() as usize,
+                0,
+            ],
         )
     }
     .ok()?;
@@ -273,7 +327,13 @@ pub(super) fn pivot_here() -> core::result::Result<(), Errno> {
 
 pub(super) fn detach_here() -> core::result::Result<(), Errno> {
     // SAFETY: the path is a constant.
-    unsafe { call(nr::UMOUNT2, [ptr(c"."), libc::MNT_DETACH as usize, 0, 0, 0, 0]) }.map(drop)
+    unsafe {
+        call(
+            nr::UMOUNT2,
+            [ptr(c"."), libc::MNT_DETACH as usize, 0, 0, 0, 0],
+        )
+    }
+    .map(drop)
 }
 
 pub(super) fn make_all_private() -> core::result::Result<(), Errno> {
@@ -306,7 +366,14 @@ pub(super) fn loopback_up() -> Result<()> {
     let flags = i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or(0);
     request[16..18].copy_from_slice(&flags.to_ne_bytes());
     const SIOCSIFFLAGS: usize = 0x8914;
-    let args = [arg(socket.fd()), SIOCSIFFLAGS, request.as_ptr() as usize, 0, 0, 0];
+    let args = [
+        arg(socket.fd()),
+        SIOCSIFFLAGS,
+        request.as_ptr() as usize,
+        0,
+        0,
+        0,
+    ];
     // SAFETY: the structure is live for the call.
     unsafe { call(nr::IOCTL, args) }.named(Call::Ioctl)?;
     Ok(())
@@ -314,7 +381,13 @@ pub(super) fn loopback_up() -> Result<()> {
 
 pub(super) fn set_host_name(name: &[u8]) -> core::result::Result<(), Errno> {
     // SAFETY: the pointer and length are those of a live slice.
-    unsafe { call(nr::SETHOSTNAME, [name.as_ptr() as usize, name.len(), 0, 0, 0, 0]) }.map(drop)
+    unsafe {
+        call(
+            nr::SETHOSTNAME,
+            [name.as_ptr() as usize, name.len(), 0, 0, 0, 0],
+        )
+    }
+    .map(drop)
 }
 
 /// Sets the effective, permitted and inheritable capabilities to `keep` (capset(2), version 3).
@@ -322,11 +395,19 @@ pub(super) fn set_capabilities(keep: u64) -> core::result::Result<(), Errno> {
     const VERSION_3: u32 = 0x2008_0522;
     let header: [u32; 2] = [VERSION_3, 0];
     let (low, high) = (keep & 0xffff_ffff, keep >> 32);
-    let (low, high) = (u32::try_from(low).unwrap_or(0), u32::try_from(high).unwrap_or(0));
+    let (low, high) = (
+        u32::try_from(low).unwrap_or(0),
+        u32::try_from(high).unwrap_or(0),
+    );
     let data: [u32; 6] = [low, low, low, high, high, high];
     // SAFETY: header and data are live for the call and of version 3's size.
-    unsafe { call(nr::CAPSET, [header.as_ptr() as usize, data.as_ptr() as usize, 0, 0, 0, 0]) }
-        .map(drop)
+    unsafe {
+        call(
+            nr::CAPSET,
+            [header.as_ptr() as usize, data.as_ptr() as usize, 0, 0, 0, 0],
+        )
+    }
+    .map(drop)
 }
 
 /// Makes the permitted capabilities effective, which a change of user id leaves permitted alone.
@@ -335,7 +416,14 @@ pub(super) fn raise_permitted() -> core::result::Result<(), Errno> {
     let header: [u32; 2] = [VERSION_3, 0];
     // Twice effective, permitted, inheritable: the low and the high words.
     let mut data = [0u32; 6];
-    let args = [header.as_ptr() as usize, data.as_mut_ptr() as usize, 0, 0, 0, 0];
+    let args = [
+        header.as_ptr() as usize,
+        data.as_mut_ptr() as usize,
+        0,
+        0,
+        0,
+        0,
+    ];
     // SAFETY: header and data are live for the call and of version 3's size.
     unsafe { call(nr::CAPGET, args) }?;
     data[0] = data[1];

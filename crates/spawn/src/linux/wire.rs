@@ -40,7 +40,10 @@ pub(crate) mod kind {
 }
 
 /// What is wrong with a command, `a` of [`kind::EXEC_FAILED`].
-#[allow(dead_code, reason = "the parent reads them all, the init program makes some")]
+#[allow(
+    dead_code,
+    reason = "the parent reads them all, the init program makes some"
+)]
 pub(crate) mod problem {
     pub(crate) const OTHER: u32 = 0;
     pub(crate) const NOT_FOUND: u32 = 1;
@@ -56,7 +59,14 @@ impl Message {
     pub(crate) const SIZE: usize = size_of::<Self>();
 
     pub(crate) const fn new(kind: u32) -> Self {
-        Self { kind, errno: 0, a: 0, b: 0, text_len: 0, text: [0; Self::TEXT] }
+        Self {
+            kind,
+            errno: 0,
+            a: 0,
+            b: 0,
+            text_len: 0,
+            text: [0; Self::TEXT],
+        }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

@@ -69,7 +69,10 @@ fn resolve(root: &Path, path: &Path) -> Option<PathBuf> {
 
 /// Of a `#!` line, the interpreter.
 fn interpreter(line: &[u8]) -> PathBuf {
-    let end = line.iter().position(|b| matches!(b, b'\n' | b'\0')).unwrap_or(line.len());
+    let end = line
+        .iter()
+        .position(|b| matches!(b, b'\n' | b'\0'))
+        .unwrap_or(line.len());
     let word = line[..end]
         .split(|b| matches!(b, b' ' | b'\t'))
         .find(|word| !word.is_empty())
@@ -86,19 +89,40 @@ fn elf_loader(file: &File, head: &[u8]) -> Option<PathBuf> {
     let (wide, big) = (head[4] == 2, head[5] == 2);
     let number = |bytes: &[u8]| {
         let join = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
-        if big { bytes.iter().fold(0, join) } else { bytes.iter().rev().fold(0, join) }
+        if big {
+            bytes.iter().fold(0, join)
+        } else {
+            bytes.iter().rev().fold(0, join)
+        }
     };
     let (table, size, count) = if wide {
-        (number(&head[32..40]), number(&head[54..56]), number(&head[56..58]))
+        (
+            number(&head[32..40]),
+            number(&head[54..56]),
+            number(&head[56..58]),
+        )
     } else {
-        (number(&head[28..32]), number(&head[42..44]), number(&head[44..46]))
+        (
+            number(&head[28..32]),
+            number(&head[42..44]),
+            number(&head[44..46]),
+        )
     };
     for i in 0..count.min(64) {
         let mut entry = [0; 56];
-        let entry = if wide { &mut entry[..] } else { &mut entry[..32] };
-        file.read_exact_at(entry, table.checked_add(i.checked_mul(size)?)?).ok()?;
+        let entry = if wide {
+            &mut entry[..]
+        } else {
+            &mut entry[..32]
+        };
+        file.read_exact_at(entry, table.checked_add(i.checked_mul(size)?)?)
+            .ok()?;
         if number(&entry[..4]) == PT_INTERP {
-            let offset = if wide { number(&entry[8..16]) } else { number(&entry[4..8]) };
+            let offset = if wide {
+                number(&entry[8..16])
+            } else {
+                number(&entry[4..8])
+            };
             let mut path = vec![0; 1024];
             let read = file.read_at(&mut path, offset).ok()?;
             let end = path[..read].iter().position(|b| *b == 0)?;

@@ -32,7 +32,10 @@ pub(crate) struct Script {
 impl Script {
     pub(crate) fn new(script: &ChildScript) -> Result<Self, SpawnError> {
         let actions = script.steps.iter().map(lower).collect::<Result<_, _>>()?;
-        Ok(Self { script: script.clone(), actions })
+        Ok(Self {
+            script: script.clone(),
+            actions,
+        })
     }
 
     pub(crate) fn start(&self, run: &Run) -> Result<Child, SpawnError> {
@@ -44,7 +47,12 @@ fn lower(step: &Step) -> Result<start::Action, SpawnError> {
     let what = match step {
         Step::Session => return Ok(start::Action::Session),
         Step::ClearGroups => return Ok(start::Action::ClearGroups),
-        Step::Ids { uid, gid } => return Ok(start::Action::Ids { uid: *uid, gid: *gid }),
+        Step::Ids { uid, gid } => {
+            return Ok(start::Action::Ids {
+                uid: *uid,
+                gid: *gid,
+            });
+        }
         Step::ChrootTo(path) => return Ok(start::Action::ChrootTo(start::text(path)?)),
         Step::Namespaces(_) | Step::TimeNamespace => "namespaces",
         Step::IdMap { .. } => "user namespaces",
@@ -60,8 +68,13 @@ fn lower(step: &Step) -> Result<start::Action, SpawnError> {
         _ => "such a step",
     };
     Err(SpawnError::new(
-        FailedStep::Lower { what: step.to_string() },
-        io::Error::new(io::ErrorKind::Unsupported, format!("this system has no {what}")),
+        FailedStep::Lower {
+            what: step.to_string(),
+        },
+        io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("this system has no {what}"),
+        ),
     ))
 }
 

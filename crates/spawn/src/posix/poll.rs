@@ -15,7 +15,11 @@ pub(super) fn wait<const N: usize>(
     fds: [RawFd; N],
     timeout: Option<Duration>,
 ) -> io::Result<[bool; N]> {
-    let mut polled = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+    let mut polled = fds.map(|fd| libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    });
     // Rounded up, so that the time is up when this returns; longer than an int holds is done in
     // parts, since the caller asks again.
     let timeout = timeout.map_or(-1, |left| {
@@ -50,7 +54,10 @@ impl Gather {
                 return Err(io::Error::last_os_error());
             }
         }
-        Ok(Self { file, data: Vec::new() })
+        Ok(Self {
+            file,
+            data: Vec::new(),
+        })
     }
 
     pub(super) fn fd(&self) -> RawFd {
@@ -59,7 +66,9 @@ impl Gather {
 
     /// Takes what is there.
     pub(super) fn read(&mut self) -> io::Result<()> {
-        let Some(file) = &mut self.file else { return Ok(()) };
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
         match file.read_to_end(&mut self.data) {
             Ok(_) => self.file = None,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
@@ -115,7 +124,9 @@ impl Catcher {
         signals: &[i32],
         take: impl Fn(i32) + Send + 'static,
     ) -> io::Result<Option<Self>> {
-        let Some(wake) = signals.first().copied() else { return Ok(None) };
+        let Some(wake) = signals.first().copied() else {
+            return Ok(None);
+        };
         let over = Arc::new(AtomicBool::new(false));
         let seen = over.clone();
         let signals = signals.to_vec();
@@ -132,15 +143,23 @@ impl Catcher {
                 }
             }
         };
-        let thread = thread::Builder::new().name("sandbox signals".to_owned()).spawn(catch)?;
-        Ok(Some(Self { over, thread: Some(thread), wake }))
+        let thread = thread::Builder::new()
+            .name("sandbox signals".to_owned())
+            .spawn(catch)?;
+        Ok(Some(Self {
+            over,
+            thread: Some(thread),
+            wake,
+        }))
     }
 }
 
 impl Drop for Catcher {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
-        let Some(thread) = self.thread.take() else { return };
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
         // SAFETY: the thread has not been joined, so its handle is valid; the signal is one that
         // the caller has blocked in it.
         unsafe { libc::pthread_kill(thread.as_pthread_t(), self.wake) };

@@ -24,7 +24,10 @@ struct Process {
 impl Process {
     /// Sends a signal to the process, or to its whole group, unless it has been waited for.
     fn send(&self, signal: i32, to_group: bool) -> io::Result<()> {
-        let waited_for = self.waited_for.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited_for = self
+            .waited_for
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if *waited_for {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -44,7 +47,10 @@ impl Process {
     /// Kills what is left of the group and takes the process's end. It must have ended, or be
     /// about to.
     fn reap(&self) -> io::Result<(i32, libc::rusage)> {
-        let mut waited_for = self.waited_for.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waited_for = self
+            .waited_for
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if *waited_for {
             return Err(io::Error::from_raw_os_error(libc::ECHILD));
         }
@@ -132,7 +138,9 @@ pub(super) fn end_of(pid: libc::pid_t) -> io::Result<File> {
         await_end(pid, 0);
         drop(write);
     };
-    thread::Builder::new().name("sandbox end".to_owned()).spawn(watch)?;
+    thread::Builder::new()
+        .name("sandbox end".to_owned())
+        .spawn(watch)?;
     Ok(File::from(std::os::fd::OwnedFd::from(read)))
 }
 
@@ -163,7 +171,10 @@ impl Child {
             stdin: ends.stdin,
             stdout: ends.stdout,
             stderr: ends.stderr,
-            process: Arc::new(Process { pid, waited_for: Mutex::new(false) }),
+            process: Arc::new(Process {
+                pid,
+                waited_for: Mutex::new(false),
+            }),
             ended: None,
             began,
             deadline: None,
@@ -265,7 +276,10 @@ impl Child {
     /// What the operating system says.
     pub fn wait_with_output(&mut self) -> io::Result<(Outcome, Vec<u8>, Vec<u8>)> {
         drop(self.stdin.take());
-        let mut gathered = [Gather::new(self.stdout.take())?, Gather::new(self.stderr.take())?];
+        let mut gathered = [
+            Gather::new(self.stdout.take())?,
+            Gather::new(self.stderr.take())?,
+        ];
         let outcome = self.wait_gathering(&mut gathered)?;
         for one in &mut gathered {
             // What was written before the end is still in the pipe; a process that got away and
@@ -298,7 +312,9 @@ impl Child {
 
     /// Kills everything if the time is up.
     fn expire(&mut self) -> io::Result<()> {
-        let over = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let over = self
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline);
         if over && self.killed.is_none() {
             self.killed = Some(End::TimedOut);
             self.signaller().kill()?;
@@ -318,7 +334,11 @@ impl Child {
         outcome.user = duration(usage.ru_utime);
         outcome.system = duration(usage.ru_stime);
         // macOS counts in bytes, all others in KiB (getrusage(2)).
-        let unit = if cfg!(target_vendor = "apple") { 1 } else { 1024 };
+        let unit = if cfg!(target_vendor = "apple") {
+            1
+        } else {
+            1024
+        };
         outcome.peak_memory = u64::try_from(usage.ru_maxrss).ok().map(|n| n * unit);
         self.outcome = Some(outcome);
         Ok(())

@@ -47,7 +47,11 @@ struct Tail {
 impl Tail {
     fn after(steps: usize) -> Self {
         let steps = u32::try_from(steps).unwrap_or(u32::MAX / 2);
-        Self { streams: steps, cwd: steps + 1, exec: steps + 2 }
+        Self {
+            streams: steps,
+            cwd: steps + 1,
+            exec: steps + 2,
+        }
     }
 }
 
@@ -56,8 +60,16 @@ type Record = [u32; 3];
 const RECORD_SIZE: usize = size_of::<Record>();
 
 /// The calls of one step, as a record names them.
-const CALLS: [&str; 8] =
-    ["", "setsid", "setgroups", "setgid", "setuid", "verify ids", "chroot", "chdir"];
+const CALLS: [&str; 8] = [
+    "",
+    "setsid",
+    "setgroups",
+    "setgid",
+    "setuid",
+    "verify ids",
+    "chroot",
+    "chdir",
+];
 
 const SETSID: u32 = 1;
 const SETGROUPS: u32 = 2;
@@ -90,13 +102,21 @@ pub(super) fn start(actions: &[Action], steps: &[Step], run: &Run) -> Result<Chi
     let spawned = command.spawn();
     // With the command goes the parent's copy of the writing end of the report.
     drop(command);
-    let mut process = spawned.map_err(|source| {
-        SpawnError::new(FailedStep::Clone(NamespaceSet::default()), source)
-    })?;
+    let mut process = spawned
+        .map_err(|source| SpawnError::new(FailedStep::Clone(NamespaceSet::default()), source))?;
     let ends = Ends {
-        stdin: process.stdin.take().map(|end| File::from(OwnedFd::from(end))),
-        stdout: process.stdout.take().map(|end| File::from(OwnedFd::from(end))),
-        stderr: process.stderr.take().map(|end| File::from(OwnedFd::from(end))),
+        stdin: process
+            .stdin
+            .take()
+            .map(|end| File::from(OwnedFd::from(end))),
+        stdout: process
+            .stdout
+            .take()
+            .map(|end| File::from(OwnedFd::from(end))),
+        stderr: process
+            .stderr
+            .take()
+            .map(|end| File::from(OwnedFd::from(end))),
     };
     let pid = libc::pid_t::try_from(process.id())
         .map_err(|e| resources("a process")(io::Error::other(e)))?;
@@ -137,15 +157,24 @@ fn failure(
     let index = usize::try_from(place).unwrap_or(usize::MAX);
     let step = if let Some(step) = steps.get(index) {
         let detail = CALLS.get(call as usize).copied().unwrap_or_default();
-        FailedStep::Script { index, step: Box::new(step.clone()), detail }
+        FailedStep::Script {
+            index,
+            step: Box::new(step.clone()),
+            detail,
+        }
     } else if place == tail.streams {
         FailedStep::Streams
     } else if place == tail.cwd {
         FailedStep::WorkingDirectory(run.cwd.clone())
     } else {
-        let path = usize::try_from(place - tail.exec).ok().and_then(|i| paths.get(i));
+        let path = usize::try_from(place - tail.exec)
+            .ok()
+            .and_then(|i| paths.get(i));
         let problem = problem(errno, path, steps, run);
-        FailedStep::Exec { program: run.program.clone().into(), problem }
+        FailedStep::Exec {
+            program: run.program.clone().into(),
+            problem,
+        }
     };
     SpawnError::new(step, source)
 }
@@ -161,7 +190,9 @@ fn problem(errno: i32, path: Option<&CString>, steps: &[Step], run: &Run) -> Exe
             });
             let root = root.unwrap_or(Path::new("/"));
             let tried = path.map(|p| run.cwd.as_path().join(OsStr::from_bytes(p.to_bytes())));
-            tried.and_then(|tried| find::missing_part(root, &tried)).unwrap_or(ExecProblem::NotFound)
+            tried
+                .and_then(|tried| find::missing_part(root, &tried))
+                .unwrap_or(ExecProblem::NotFound)
         }
         libc::EACCES | libc::EPERM => ExecProblem::NotExecutable,
         libc::ENOEXEC => ExecProblem::BadFormat,
@@ -203,8 +234,15 @@ unsafe impl Sync for Strings {}
 
 impl Strings {
     fn new(strings: Vec<CString>) -> Self {
-        let pointers = strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect();
-        Self { pointers, _strings: strings }
+        let pointers = strings
+            .iter()
+            .map(|s| s.as_ptr())
+            .chain([ptr::null()])
+            .collect();
+        Self {
+            pointers,
+            _strings: strings,
+        }
     }
 }
 
@@ -237,7 +275,9 @@ impl Birth {
         }
         Ok(Self {
             actions: actions.to_vec(),
-            own_session: actions.iter().any(|action| matches!(action, Action::Session)),
+            own_session: actions
+                .iter()
+                .any(|action| matches!(action, Action::Session)),
             tail,
             report,
             cwd: text(run.cwd.as_path())?,
@@ -420,7 +460,9 @@ fn stream(number: RawFd, stdio: &Stdio) -> Result<std::process::Stdio, SpawnErro
         Stdio::Null => std::process::Stdio::null(),
         Stdio::Piped => std::process::Stdio::piped(),
         Stdio::Fd(fd) => {
-            let fd = fd.try_clone().map_err(resources("a duplicate of a file descriptor"))?;
+            let fd = fd
+                .try_clone()
+                .map_err(resources("a duplicate of a file descriptor"))?;
             std::process::Stdio::from(fd)
         }
         // The child does it, when standard output is in its place.
@@ -434,7 +476,11 @@ fn resources(what: &'static str) -> impl Fn(io::Error) -> SpawnError {
 
 /// `fd`, moved to a number above `top` if it is not there already.
 fn above(fd: OwnedFd, top: RawFd) -> Result<OwnedFd, SpawnError> {
-    if fd.as_raw_fd() > top { Ok(fd) } else { duplicate(fd.as_raw_fd(), top) }
+    if fd.as_raw_fd() > top {
+        Ok(fd)
+    } else {
+        duplicate(fd.as_raw_fd(), top)
+    }
 }
 
 /// A duplicate of the descriptor `fd` with a number above `top`.
@@ -454,7 +500,9 @@ pub(super) fn text(bytes: impl AsRef<OsStr>) -> Result<CString, SpawnError> {
     let bytes = bytes.as_ref();
     CString::new(bytes.as_bytes()).map_err(|_| {
         SpawnError::new(
-            FailedStep::Lower { what: format!("{bytes:?}") },
+            FailedStep::Lower {
+                what: format!("{bytes:?}"),
+            },
             io::Error::new(io::ErrorKind::InvalidInput, "it contains a NUL byte"),
         )
     })
