@@ -1,5 +1,6 @@
-//! How long a prepared sandbox takes to run a command: `latency ROOT COUNT COMMAND [ARG...]`
-//! prints the median and the 90th percentile of the wall time, in microseconds.
+//! How long a prepared sandbox takes to run a command: `latency HEAP ROOT COUNT COMMAND [ARG...]`
+//! fills HEAP MiB of memory, so that they are resident, and prints the median and the 90th
+//! percentile of the wall time, in microseconds.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -9,7 +10,12 @@ use sandboxlib::{Root, Sandbox};
 #[allow(clippy::print_stdout, reason = "what it is for")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args_os().skip(1);
-    let usage = "usage: latency ROOT COUNT COMMAND [ARG...]";
+    let usage = "usage: latency HEAP ROOT COUNT COMMAND [ARG...]";
+    let heap: usize = args
+        .next()
+        .and_then(|n| n.to_str()?.parse().ok())
+        .ok_or(usage)?;
+    let heap = vec![1u8; heap << 20];
     let root = PathBuf::from(args.next().ok_or(usage)?);
     let count: usize = args
         .next()
@@ -32,6 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             return Err(format!("the command ended with {:?}", outcome.end).into());
         }
     }
+    std::hint::black_box(&heap);
     times.sort_unstable();
     println!(
         "median {} us, p90 {} us",

@@ -74,7 +74,15 @@ pub(super) fn plan_step(
             if !FILE_CALLS.contains(&detail) {
                 denied(out, detail, errno, d);
             }
-            if errno == EACCES {
+            if errno == EACCES && made_on_host(plan) {
+                out.add(
+                    Knob::Path(path.to_owned()),
+                    format!(
+                        "make {path:?} before, or make the root read-only, then it is made inside \
+                         alone: its directory on the host may not be written to"
+                    ),
+                );
+            } else if errno == EACCES {
                 unreachable(out, path);
             }
             denied_by_somebody(out);
@@ -159,6 +167,16 @@ fn path_of<'a>(plan: &'a PlanStep, detail: &str) -> &'a Path {
         Some(from) if matches!(detail, "open" | "open_tree") => from,
         _ => to,
     }
+}
+
+/// Whether the step makes something on the host.
+fn made_on_host(plan: &PlanStep) -> bool {
+    matches!(
+        plan,
+        PlanStep::MakeDir { on_host: true, .. }
+            | PlanStep::MakeFile { on_host: true, .. }
+            | PlanStep::MakeSymlink { on_host: true, .. }
+    )
 }
 
 fn file_system_option(plan: &PlanStep) -> Option<&'static str> {

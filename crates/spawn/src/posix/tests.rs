@@ -203,7 +203,7 @@ fn no_signal_is_blocked_or_ignored() {
 
 #[test]
 fn signals_and_kills() {
-    let trap = "trap 'echo caught; exit 5' TERM; echo ready; while :; do sleep 0.05; done";
+    let trap = "trap 'echo caught; exit 5' TERM; echo ready; i=0; while [ $i -lt 500 ]; do i=$((i+1)); sleep 0.05; done";
     let mut child = plain().start(&piped(trap)).unwrap();
     let mut word = [0; 6];
     child
@@ -328,18 +328,19 @@ fn somebody_who_got_away_with_the_pipe_is_not_waited_for() {
 
 #[test]
 fn signals_are_forwarded() {
-    // In a process of its own: here other threads would take the signal.
-    let mut process = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "posix::tests::a_process_that_forwards",
-            "--ignored",
-            "--nocapture",
-        ])
-        .arg("--test-threads=1")
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    // In a process of its own, all of whose threads have the signals blocked.
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "posix::tests::a_process_that_forwards", "--ignored", "--nocapture"])
+        .stdout(std::process::Stdio::piped());
+    // SAFETY: the closure makes no call but sigaddset, sigemptyset and pthread_sigmask, which
+    // are safe after fork(2).
+    unsafe {
+        std::os::unix::process::CommandExt::pre_exec(&mut command, || {
+            block_signals(&[libc::SIGUSR1, libc::SIGUSR2])
+        });
+    }
+    let mut process = command.spawn().unwrap();
     let mut out = std::io::BufReader::new(process.stdout.take().unwrap());
     let mut line = String::new();
     while !line.contains("ready") {
@@ -359,13 +360,14 @@ fn signals_are_forwarded() {
         std::io::BufRead::read_line(&mut out, &mut line).unwrap();
         assert_eq!(line.trim(), expected);
     }
+    // What the test harness says besides.
+    std::io::Read::read_to_string(&mut out, &mut line).unwrap();
     assert!(process.wait().unwrap().success());
 }
 
 #[test]
 #[ignore = "started by signals_are_forwarded"]
 fn a_process_that_forwards() {
-    block_signals(&[libc::SIGUSR1, libc::SIGUSR2]).unwrap();
     let text = "trap 'echo usr1' USR1; trap 'echo usr2; exit 6' USR2; echo ready; \
                 while :; do sleep 0.02; done";
     let mut child = plain().start(&sh(text)).unwrap();
