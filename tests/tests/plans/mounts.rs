@@ -156,6 +156,12 @@ impl Host {
         self.0.iter().map(|r| &r.device)
     }
 
+    /// Whether `mount` shows the host's `dir` or something in it.
+    pub(crate) fn is_below(&self, mount: &Raw, dir: &Path) -> bool {
+        matches!(self.of(dir).0, Of::Host(device, root)
+            if device == mount.device && mount.root.starts_with(&root))
+    }
+
     /// The mount that a path without links is on, as what it is and how.
     fn of(&self, path: &Path) -> (Of, Flags) {
         let on = self.0.iter().filter(|r| path.starts_with(&r.at));

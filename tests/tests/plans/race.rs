@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use sandboxlib::core::{FailedStep, Launch, Step};
-use sandboxlib::mount::PlanStep;
+use sandboxlib::mount::{PlanStep, ShadowEntry};
 use sandboxlib::{
     Access, Capabilities, Config, Error, Mount, MountKind, Network, Root, RootAccess, Sandbox,
     SandboxPath, UserNamespace,
@@ -19,8 +19,8 @@ use sandboxlib_tests::{skip, watch};
 
 use crate::files::listing;
 use crate::inside::{Inside, Looked, PLACE, user_namespaces};
-use crate::mounts;
-use crate::probe::Kind;
+use crate::mounts::{self, Host};
+use crate::probe::{Kind, NEW};
 
 const RUNS: usize = 300;
 
@@ -201,9 +201,17 @@ fn links_swapped_in_lead_nowhere() {
     let base = dir.path().canonicalize().unwrap();
     make(&base);
     let names = |dir: &Path| -> BTreeSet<PathBuf> {
-        fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect()
+        let found = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+        // In the source of writable binds the probe may lose sight of what it has made.
+        found.filter(|p| !p.ends_with(NEW)).collect()
     };
-    let outside = || (listing(&base.join("canary")), names(&base), names(&base.join("s")));
+    let outside = || {
+        (
+            listing(&base.join("canary")),
+            names(&base),
+            names(&base.join("s")),
+        )
+    };
     let before = outside();
     let strangers: BTreeSet<_> = before.0.values().map(|facts| facts.identity).collect();
     let pairs = ["d", "e"].map(|name| {
@@ -257,14 +265,21 @@ fn links_swapped_in_lead_nowhere() {
 /// Removes what a run has made in the root, so that the next finds it missing again. What is in
 /// the swapped directories is always there by one name or the other.
 fn forget(base: &Path) {
+    let root = base.join("r");
     for dir in ["d", ".d", "e", ".e"] {
         // Through the links nothing of these names is to be found: it would have failed above.
-        for name in ["new", "made", "link", "other"] {
-            let path = base.join("r").join(dir).join(name);
+        for name in ["new", "made", "link", "other", "sub/new"] {
+            let path = root.join(dir).join(name);
             let _ = fs::remove_file(&path);
             let _ = fs::remove_dir_all(&path);
         }
-        let _ = fs::remove_dir(base.join("r").join(dir).join("sub/new"));
+    }
+    // Where the links lead inside.
+    for path in [
+        &root.join("canary"),
+        &root.join(base.strip_prefix("/").unwrap()),
+    ] {
+        let _ = fs::remove_dir_all(path);
     }
 }
 
@@ -292,30 +307,37 @@ fn everything_is_inside(
 ) {
     let raw = mounts::parse(&looked.mountinfo);
     let text = String::from_utf8_lossy(&looked.mountinfo);
-    assert!(!text.contains("/canary "), "the canary is mounted: {text}");
+    let canary = base.join("canary");
+    let host = Host::new();
+    let shown = raw.iter().find(|r| host.is_below(r, &canary));
+    assert!(shown.is_none(), "the canary is mounted: {shown:?}");
     assert_eq!(
         raw.iter().filter(|r| r.at == Path::new("/")).count(),
         1,
         "{text}"
     );
     // Where they are by now is a matter of the moment: a directory that was swapped takes along
-    // what is mounted in it.
-    let planned = steps.iter().map(|step| match step {
-        PlanStep::Bind { .. }
-        | PlanStep::Tmpfs { .. }
-        | PlanStep::File { .. }
-        | PlanStep::Mask { .. } => 1,
-        PlanStep::Shadow { at, entries, .. } => {
-            let kept = entries
-                .iter()
-                .filter(|e| matches!(e, sandboxlib::mount::ShadowEntry::Keep { .. }));
-            // That of the root takes the place of the root.
-            usize::from(!at.is_root()) + kept.count()
+    // what is mounted in it. And what a shadow was to keep may have been the names of another
+    // directory, which are not to be found in this one.
+    let (mut planned, mut kept) = (0, 0);
+    for step in steps {
+        match step {
+            PlanStep::Root { .. }
+            | PlanStep::Bind { .. }
+            | PlanStep::Tmpfs { .. }
+            | PlanStep::File { .. }
+            | PlanStep::Mask { .. } => planned += 1,
+            PlanStep::Shadow { at, entries, .. } => {
+                // That of the root takes the place of the root.
+                planned += usize::from(!at.is_root());
+                let keeps = |e: &&ShadowEntry| matches!(e, ShadowEntry::Keep { .. });
+                kept += entries.iter().filter(keeps).count();
+            }
+            _ => {}
         }
-        PlanStep::Root { .. } => 1,
-        _ => 0,
-    });
-    assert_eq!(raw.len(), planned.sum::<usize>(), "{steps:#?}\n{text}");
+    }
+    let right = planned..=planned + kept;
+    assert!(right.contains(&raw.len()), "{steps:#?}\n{text}");
     let own = Path::new("/").join(PLACE);
     for found in &looked.report.found {
         assert!(!strangers.contains(&found.identity), "{found:?}");

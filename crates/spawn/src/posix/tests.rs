@@ -331,7 +331,12 @@ fn signals_are_forwarded() {
     // In a process of its own, all of whose threads have the signals blocked.
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", "posix::tests::a_process_that_forwards", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "posix::tests::a_process_that_forwards",
+            "--ignored",
+            "--nocapture",
+        ])
         .stdout(std::process::Stdio::piped());
     // SAFETY: the closure makes no call but sigaddset, sigemptyset and pthread_sigmask, which
     // are safe after fork(2).
@@ -369,7 +374,7 @@ fn signals_are_forwarded() {
 #[ignore = "started by signals_are_forwarded"]
 fn a_process_that_forwards() {
     let text = "trap 'echo usr1' USR1; trap 'echo usr2; exit 6' USR2; echo ready; \
-                while :; do sleep 0.02; done";
+                i=0; while [ $i -lt 500 ]; do i=$((i+1)); sleep 0.02; done";
     let mut child = plain().start(&sh(text)).unwrap();
     let outcome = child
         .wait_forwarding(&[libc::SIGUSR1, libc::SIGUSR2])
