@@ -51,21 +51,28 @@ fn compile(out: &Path) -> bool {
             "-Crelocation-model=static",
         ])
         .args(["-Coverflow-checks=off", "-Cdebuginfo=0", "-Cstrip=symbols"])
-        .args([
-            "-Clink-arg=-nostartfiles",
-            "-Clink-arg=-nostdlib",
-            "-Clink-arg=-static",
-        ])
-        .args([
-            "-Clink-arg=-Wl,--build-id=none",
-            "-Clink-arg=-Wl,-z,noexecstack",
-        ])
         .args(["-Aunused", "--target", &target, "-o"])
         .arg(out)
         .arg("src/init/main.rs");
-    if target != host {
-        // A foreign object needs a linker that knows it; rustc brings one for every target.
-        command.args(["-Clinker=rust-lld", "-Clinker-flavor=gnu-lld"]);
+    if target == host {
+        command.args([
+            "-Clink-arg=-nostartfiles",
+            "-Clink-arg=-nostdlib",
+            "-Clink-arg=-static",
+            "-Clink-arg=-Wl,--build-id=none",
+            "-Clink-arg=-Wl,-z,noexecstack",
+        ]);
+    } else {
+        // A foreign object needs a linker that knows it; rustc brings one for every target. It
+        // is no compiler, so it takes its options bare.
+        command.args([
+            "-Clinker=rust-lld",
+            "-Clinker-flavor=ld.lld",
+            "-Clink-arg=-nostdlib",
+            "-Clink-arg=-static",
+            "-Clink-arg=--build-id=none",
+            "-Clink-arg=-znoexecstack",
+        ]);
     }
     command.status().is_ok_and(|status| status.success())
 }

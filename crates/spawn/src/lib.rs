@@ -37,7 +37,9 @@ pub fn caller_ids() -> (u32, u32) {
 
 /// The signals that a program which stands for a sandboxed command passes on to it when it gets
 /// them: hangup, interrupt, quit, user 1 and 2, terminate.
-pub const SIGNALS_TO_FORWARD: &[i32] = &[
+pub const SIGNALS_TO_FORWARD: &[i32] = &FORWARDED;
+
+const FORWARDED: [i32; 6] = [
     libc::SIGHUP,
     libc::SIGINT,
     libc::SIGQUIT,

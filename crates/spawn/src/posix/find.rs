@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use sandboxlib_core::ExecProblem;
@@ -50,9 +50,7 @@ fn resolve(root: &Path, path: &Path) -> Option<PathBuf> {
             _ => {
                 inside.push(name);
                 let here = on_host(&inside);
-                if fs::symlink_metadata(&here).ok()?.mode() & u32::from(libc::S_IFMT)
-                    == u32::from(libc::S_IFLNK)
-                {
+                if fs::symlink_metadata(&here).ok()?.is_symlink() {
                     links += 1;
                     if links > MAX_LINKS {
                         return None;

@@ -1,7 +1,5 @@
 //! What holds for every configuration on every host.
 
-use std::path::PathBuf;
-
 use proptest::prelude::*;
 use proptest::sample::select;
 use sandboxlib_config::{Access, Feature, FeatureSet, Network};
@@ -179,9 +177,9 @@ fn delivers(steps: &[Step], feature: Feature, facts: &HostFacts) -> bool {
             .any(|step| matches!(step, Step::Mount(planned) if is(planned)))
     };
     match feature {
-        Feature::Root => planned(
-            &|p| matches!(p, PlanStep::Root { source, .. } if *source == PathBuf::from("/r")),
-        ),
+        Feature::Root => {
+            planned(&|p| matches!(p, PlanStep::Root { source, .. } if source.as_os_str() == "/r"))
+        }
         Feature::ReadOnly => planned(&|p| {
             matches!(
                 p,
