@@ -57,7 +57,7 @@ impl TinyRoot {
 }
 
 const APPLETS: &str = "cat chmod dd echo env false head hostname id kill ln ls md5sum mkdir mv nc \
-                       printf ps pwd readlink rm rmdir setsid sh sleep stat test touch true tty \
+                       printf ps pwd readlink rm rmdir setsid sh sleep sort stat test touch true tty \
                        umount uname wc";
 
 /// The Debian root and the source package that `cargo xtask lab` makes.

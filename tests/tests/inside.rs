@@ -278,3 +278,34 @@ fn no_privilege_is_to_be_had() {
         .sh("umount /dev/null /dev /tmp / 2>/dev/null; cat /proc/self/mounts");
     assert_eq!(done.good(), before.good());
 }
+
+/// `..` of a root stays in it only if nothing is mounted on top of it: whatever was there while
+/// the sandbox was built must be gone, however many layers the root has.
+#[test]
+fn nothing_lies_above_the_root() {
+    let Some(root) = TinyRoot::new() else { return };
+    let canary = tempfile::tempdir().unwrap();
+    let outside = canary.path().join("escaped");
+    for options in [
+        "",
+        "--read-only",
+        "--read-only --tmpfs /new",
+        "--read-only --tmpfs /new --mask /home",
+        "--bare --read-only --tmpfs /new",
+        "--bare --mask /home",
+    ] {
+        let script = format!(
+            "ls -id / /.. /../.. | while read i n; do echo $i; done | sort -u | wc -l; touch /..{0} {0}; cd /..; ls",
+            outside.display()
+        );
+        let done = RunSandbox::new(root.path()).options(options).sh(&script);
+        assert!(!outside.exists(), "{options}: {done:#?}");
+        let mut lines = done.out.lines();
+        assert_eq!(
+            lines.next().map(str::trim),
+            Some("1"),
+            "{options}: {done:#?}"
+        );
+        assert!(!lines.any(|name| name == "usr"), "{options}: {done:#?}");
+    }
+}

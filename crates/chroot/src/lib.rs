@@ -95,13 +95,12 @@ impl Backend for Chroot {
             };
             steps.push(Step::Namespaces(namespaces));
             steps.push(Step::PrivateMounts);
-            let procs: Vec<Step> = protected(&plan);
             let masks = plan
                 .steps
                 .iter()
                 .any(|s| matches!(s, PlanStep::Mask { .. }));
-            steps.extend(plan.steps.into_iter().map(Step::Mount));
-            steps.extend(procs);
+            // Root inside is root on the host here: its procfs must not become a lever.
+            steps.extend(Step::mounts(plan, true));
             steps.push(Step::Chroot);
             finish(&mut steps, config, facts, (uid, gid), masks)?;
         } else {
@@ -119,17 +118,6 @@ impl Backend for Chroot {
 /// Whether the caller may do what takes `capability` on Linux and root elsewhere.
 fn may_change(facts: &HostFacts, capability: CapSet) -> bool {
     facts.os != Os::Linux || facts.capabilities.contains(capability)
-}
-
-/// Root inside is root on the host here, so a procfs of its own must not become a lever.
-fn protected(plan: &MountPlan) -> Vec<Step> {
-    plan.steps
-        .iter()
-        .filter_map(|step| match step {
-            PlanStep::Proc { to } => Some(Step::ProtectProc(to.clone())),
-            _ => None,
-        })
-        .collect()
 }
 
 /// What follows the change of root: giving up everything that could undo it.

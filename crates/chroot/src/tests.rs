@@ -143,8 +143,8 @@ fn mounts_and_process_ids_live_in_namespaces_on_linux() {
   2  make all mounts private
   3  root \"/r\" read-write
   4  proc on \"/proc\"
-  5  bind dir \"/src\" on \"/build\" read-write
-  6  make the host's settings in \"/proc\" read-only
+  5  make the host's settings in \"/proc\" read-only
+  6  bind dir \"/src\" on \"/build\" read-write
   7  chroot into the tree
   8  start a new session
   9  give up supplementary groups
@@ -453,8 +453,7 @@ proptest! {
         let rank = |step: &Step| match step {
             Step::Namespaces(_) => 0,
             Step::PrivateMounts => 1,
-            Step::Mount(_) => 2,
-            Step::ProtectProc(_) => 3,
+            Step::Mount(_) | Step::ProtectProc(_) => 2,
             Step::Chroot | Step::ChrootTo(_) => 4,
             Step::Session => 5,
             Step::ClearGroups => 6,
@@ -464,6 +463,16 @@ proptest! {
             _ => 99,
         };
         let ranks: Vec<i32> = steps.iter().map(rank).collect();
+        // A procfs is protected at once, and nothing else is.
+        for pair in steps.windows(2) {
+            let fresh = match &pair[0] {
+                Step::Mount(PlanStep::Proc { to }) => Some(Step::ProtectProc(to.clone())),
+                _ => None,
+            };
+            let protects = matches!(pair[1], Step::ProtectProc(_));
+            prop_assert_eq!(fresh.as_ref() == Some(&pair[1]), protects, "{}", script);
+            prop_assert!(fresh.is_none() || protects, "{}", script);
+        }
         prop_assert!(ranks.is_sorted() && ranks.iter().all(|r| *r < 10), "{}", script);
         for (wanted, there) in
             [(4, true), (5, true), (8, linux), (9, linux), (0, ranks.contains(&1))]
@@ -494,7 +503,8 @@ proptest! {
             other => prop_assert!(false, "{other}"),
         }
         let procs = mounts.iter().filter(|p| matches!(p, PlanStep::Proc { .. })).count();
-        prop_assert_eq!(ranks.iter().filter(|r| **r == 3).count(), procs);
+        let guarded = steps.iter().filter(|s| matches!(s, Step::ProtectProc(_))).count();
+        prop_assert_eq!(guarded, procs);
 
         // Nothing is said to be enforced that a chroot has not got, and nothing else is asked for.
         for feature in effective.enforced().iter() {

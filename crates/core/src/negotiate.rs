@@ -153,7 +153,7 @@ pub fn negotiate(config: &Config, support: &Support) -> Result<EffectiveConfig, 
 fn can_do_without(config: &Config, feature: Feature) -> bool {
     match feature {
         Feature::Root => false,
-        Feature::Uts => config.hostname.is_none() || config.prefer.contains(Feature::Uts),
+        Feature::Uts => config.hostname.is_none(),
         _ => true,
     }
 }
@@ -167,10 +167,7 @@ fn withdraw(config: &mut Config, feature: Feature) {
         Feature::Network => config.network = Network::Shared,
         Feature::Pid => ns.pid = Isolation::Shared,
         Feature::Ipc => ns.ipc = Isolation::Shared,
-        Feature::Uts => {
-            ns.uts = Isolation::Shared;
-            config.hostname = None;
-        }
+        Feature::Uts => ns.uts = Isolation::Shared,
         Feature::Cgroup => ns.cgroup = Isolation::Shared,
         Feature::Time => ns.time = Isolation::Shared,
         Feature::User => ns.user = UserNamespace::Auto,
@@ -238,7 +235,7 @@ mod tests {
                 Err(NegotiateError::Refused(list)) => {
                     for r in &asked {
                         let refused = list.iter().any(|x| x.feature == r.feature);
-                        let given_up = r.preferred && r.feature != Feature::Root;
+                        let given_up = r.preferred && !matches!(r.feature, Feature::Root | Feature::Uts);
                         prop_assert_eq!(refused, !can.contains(r.feature) && !given_up);
                     }
                 }

@@ -3,7 +3,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use sandboxlib_config::{Isolation, Network, SandboxPath};
-use sandboxlib_mount::PlanStep;
+use sandboxlib_mount::{MountPlan, PlanStep};
 
 use crate::{CapSet, IdRange};
 
@@ -138,6 +138,25 @@ pub enum Step {
     /// No program started from here on can have more privilege than its starter (prctl(2),
     /// `PR_SET_NO_NEW_PRIVS`).
     NoNewPrivs,
+}
+
+impl Step {
+    /// The steps that carry `plan` out. With `protect_proc` each procfs is protected
+    /// ([`Step::ProtectProc`]) as soon as it is mounted, before anything else is put into it or
+    /// over it on purpose.
+    #[must_use]
+    pub fn mounts(plan: MountPlan, protect_proc: bool) -> Vec<Self> {
+        let mut steps = Vec::with_capacity(plan.steps.len() + 1);
+        for step in plan.steps {
+            let protect = match &step {
+                PlanStep::Proc { to } if protect_proc => Some(Self::ProtectProc(to.clone())),
+                _ => None,
+            };
+            steps.push(Self::Mount(step));
+            steps.extend(protect);
+        }
+        steps
+    }
 }
 
 struct Ranges<'a>(&'a [IdRange]);

@@ -53,13 +53,9 @@ impl Backend for Userns {
         }
         // The root is looked up before anything changes what its path means.
         steps.push(Step::PrivateMounts);
-        let fresh_procs = fresh_procs(&plan);
-        steps.extend(plan.steps.into_iter().map(Step::Mount));
-        if host_root {
-            // Files of procfs that belong to root are open to whoever is root on the host, with
-            // or without capabilities, in whatever user namespace.
-            steps.extend(fresh_procs.into_iter().map(Step::ProtectProc));
-        }
+        // Files of procfs that belong to root are open to whoever is root on the host, with or
+        // without capabilities, in whatever user namespace.
+        steps.extend(Step::mounts(plan, host_root));
         if namespaces.net {
             steps.push(Step::Loopback);
         }
@@ -74,16 +70,6 @@ impl Backend for Userns {
         steps.push(Step::NoNewPrivs);
         Ok(Launch::Direct(ChildScript { steps }))
     }
-}
-
-fn fresh_procs(plan: &MountPlan) -> Vec<sandboxlib_config::SandboxPath> {
-    plan.steps
-        .iter()
-        .filter_map(|step| match step {
-            PlanStep::Proc { to } => Some(to.clone()),
-            _ => None,
-        })
-        .collect()
 }
 
 /// The capabilities that the command keeps.

@@ -125,11 +125,13 @@ pub(crate) fn told(raw: &[Raw], host: &Host) -> Vec<Line> {
             let of = if host.devices().any(|d| *d == r.device) {
                 Of::Host(r.device.clone(), r.root.clone())
             } else if r.kind == "tmpfs" && r.root != Path::new("/") {
-                let name = r.root.file_name().unwrap().to_string_lossy();
-                let name = name
-                    .split("-")
-                    .next()
-                    .map_or("", |n| if n == "mask" { &name } else { n });
+                // A file that was unlinked has "//deleted" behind its name.
+                let name = r.root.iter().nth(1).unwrap().to_string_lossy();
+                let name = if name.starts_with("data") {
+                    "data"
+                } else {
+                    &name
+                };
                 let known = ["data", "mask-dir", "mask-file"];
                 assert!(known.contains(&name), "{r:?}");
                 Of::Scratch(name.to_owned())

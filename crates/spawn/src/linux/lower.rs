@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sandboxlib_config::{Access, SandboxPath};
 use sandboxlib_core::{
@@ -102,14 +102,15 @@ fn host_root_binds(script: &ChildScript) -> Result<usize, SpawnError> {
     Ok(count)
 }
 
-/// Whether `path` is the host's root, by whatever name. Only a path without a name of its own
-/// can be spelt so that this needs the file system to tell.
+/// Whether `path` is the host's root, by whatever name.
 fn is_host_root(path: &Path) -> bool {
-    path.parent().is_none()
-        || (path.file_name().is_none() || path.is_symlink())
-            && path
-                .canonicalize()
-                .is_ok_and(|real| real.parent().is_none())
+    real(path).parent().is_none()
+}
+
+/// `path` without links and `..`, if it leads anywhere. While the child builds, the new root lies
+/// on top of the host's, and a `..` too many would climb onto it instead of staying at `/`.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 struct Lowering {
@@ -230,6 +231,7 @@ impl Lowering {
             }
             PlanStep::File { to, data, mode } => Action::File {
                 to: relative(to)?,
+                name: text(format!("data-{}", self.step))?,
                 data: data.clone(),
                 mode: *mode,
             },
@@ -294,7 +296,7 @@ impl Lowering {
                 self.early_used += 1;
                 From::Early(self.early_used - 1)
             }
-            BindSource::Host(path) => From::Host(text(path.as_os_str())?),
+            BindSource::Host(path) => From::Host(text(real(path))?),
             BindSource::Root(path) => From::Root(relative(path)?),
         })
     }

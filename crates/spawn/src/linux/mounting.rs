@@ -16,7 +16,6 @@ pub(super) const NOEXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
 
 const MASK_DIR: &CStr = c"mask-dir";
 const MASK_FILE: &CStr = c"mask-file";
-const DATA_FILE: &CStr = c"data";
 
 /// What the child knows about the tree that it builds.
 pub(super) struct Tree {
@@ -60,7 +59,12 @@ impl Tree {
                 attributes,
             } => self.file_system(kind, options, to, *attributes),
             Action::Shadow { at, mode, entries } => self.shadow(at, mode, entries),
-            Action::File { to, data, mode } => self.file(to, data, *mode),
+            Action::File {
+                to,
+                name,
+                data,
+                mode,
+            } => self.file(to, name, data, *mode),
             Action::Mask { to, directory } => self.mask(to, *directory),
             Action::MakeDir { parent, name, mode } => {
                 self.make(parent, Call::MkDir, |dir| sys::mkdir(dir, name, *mode))
@@ -167,14 +171,13 @@ impl Tree {
         Ok(())
     }
 
-    fn file(&self, to: &CStr, data: &[u8], mode: u32) -> Result<()> {
-        let file = sys::create(self.scratch, DATA_FILE, mode).named(Call::Open)?;
+    /// The file keeps its name: nothing can be mounted on one that has none any more, as a later
+    /// mount that covers this one would be.
+    fn file(&self, to: &CStr, name: &CStr, data: &[u8], mode: u32) -> Result<()> {
+        let file = sys::create(self.scratch, name, mode).named(Call::Open)?;
         sys::write(file.fd(), data).named(Call::Write)?;
         drop(file);
-        self.cover(DATA_FILE, to)?;
-        // The bind keeps the file; its name is free for the next one.
-        sys::unlink(self.scratch, DATA_FILE, false);
-        Ok(())
+        self.cover(name, to)
     }
 
     fn mask(&self, to: &CStr, directory: bool) -> Result<()> {
@@ -226,12 +229,14 @@ impl Tree {
     fn pivot_root(&self) -> Result<()> {
         sys::fchdir(self.root).named(Call::ChDir)?;
         sys::pivot_here().named(Call::PivotRoot)?;
-        // The old root now lies on top of the new one, at the working directory; and on top of
-        // the old root the scratch tmpfs, from when it was attached there.
-        if self.scratch >= 0 {
+        // The old root now lies on top of the new one, and on it what was attached there before
+        // the new one: the scratch tmpfs, and each root that a shadow has covered. They are
+        // detached one by one, the topmost first, until there is nothing between: were one left,
+        // `/..` would lead to it.
+        let root = sys::mount_id(self.root, c"").named(Call::StatX)?;
+        while sys::mount_id(AT_FDCWD, c"..").named(Call::StatX)? != root {
             sys::detach_here().named(Call::Unmount)?;
         }
-        sys::detach_here().named(Call::Unmount)?;
         sys::chdir(c"/").named(Call::ChDir)
     }
 

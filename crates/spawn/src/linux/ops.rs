@@ -53,6 +53,8 @@ pub(super) enum Action {
     },
     File {
         to: CString,
+        /// One of its own in the scratch tmpfs.
+        name: CString,
         data: Arc<[u8]>,
         mode: u32,
     },
@@ -178,6 +180,7 @@ calls! {
     ChDir = "chdir",
     PivotRoot = "pivot_root",
     Unmount = "umount",
+    StatX = "statx",
     Chroot = "chroot",
     Socket = "socket",
     Ioctl = "ioctl",

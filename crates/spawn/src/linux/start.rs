@@ -266,20 +266,27 @@ fn duplicate(fd: RawFd, top: RawFd) -> Result<OwnedFd, SpawnError> {
 }
 
 /// Memory for the child's stack, with a page below it that faults.
-struct Stack(*mut libc::c_void);
+struct Stack {
+    base: *mut libc::c_void,
+    size: usize,
+}
 
 impl Stack {
     fn new() -> Result<Self, SpawnError> {
+        // SAFETY: sysconf with a constant.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        let guard = usize::try_from(page).unwrap_or(64 * 1024);
+        let size = STACK_SIZE + guard;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new anonymous mapping at an address of the kernel's choice.
-        let base = unsafe { libc::mmap(ptr::null_mut(), STACK_SIZE, protection, flags, -1, 0) };
+        let base = unsafe { libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0) };
         if base == libc::MAP_FAILED {
             return Err(resources("a stack")(io::Error::last_os_error()));
         }
-        let stack = Self(base);
+        let stack = Self { base, size };
         // SAFETY: the first page of the mapping that was just made and nobody uses yet.
-        if unsafe { libc::mprotect(base, 4096, libc::PROT_NONE) } != 0 {
+        if unsafe { libc::mprotect(base, guard, libc::PROT_NONE) } != 0 {
             return Err(resources("a stack")(io::Error::last_os_error()));
         }
         Ok(stack)
@@ -288,7 +295,7 @@ impl Stack {
     /// One past its end; mappings and their size are multiples of 16.
     fn top(&self) -> *mut u8 {
         // SAFETY: one past the end of the mapping is still a pointer into it, for this purpose.
-        unsafe { self.0.cast::<u8>().add(STACK_SIZE) }
+        unsafe { self.base.cast::<u8>().add(self.size) }
     }
 }
 
@@ -296,7 +303,7 @@ impl Drop for Stack {
     fn drop(&mut self) {
         // SAFETY: the mapping made in `new`, which nothing refers to any more: `start` returns
         // only after the child has executed a program or was buried.
-        unsafe { libc::munmap(self.0, STACK_SIZE) };
+        unsafe { libc::munmap(self.base, self.size) };
     }
 }
 

@@ -241,14 +241,6 @@ pub(super) fn symlink(target: &CStr, dir: Fd, path: &CStr) -> core::result::Resu
     unsafe { call(nr::SYMLINKAT, [ptr(target), arg(dir), ptr(path), 0, 0, 0]) }.map(drop)
 }
 
-/// Removes what was made to mount on.
-pub(super) fn unlink(dir: Fd, path: &CStr, directory: bool) {
-    let flags = if directory { libc::AT_REMOVEDIR } else { 0 };
-    // SAFETY: the path is NUL-terminated and live for the call. What cannot be removed is left in
-    // a private directory in memory, where it does no harm.
-    let _ = unsafe { call(nr::UNLINKAT, [arg(dir), ptr(path), arg(flags), 0, 0, 0]) };
-}
-
 pub(super) fn write(fd: Fd, mut data: &[u8]) -> core::result::Result<(), Errno> {
     while !data.is_empty() {
         // SAFETY: the pointer and length are those of a live slice.
@@ -297,6 +289,25 @@ pub(super) fn owner(fd: Fd) -> Option<(u32, u32)> {
     }
     .ok()?;
     Some((buffer[5], buffer[6]))
+}
+
+/// The id of the mount that is seen at `path` from `dir` (statx(2), `STATX_MNT_ID`, Linux 5.8).
+pub(super) fn mount_id(dir: Fd, path: &CStr) -> core::result::Result<u64, Errno> {
+    const STATX_MNT_ID: usize = 0x1000;
+    // struct statx has 256 bytes; stx_mnt_id is the 64-bit number at 0x90.
+    let mut buffer = [0u64; 32];
+    let empty = if path.is_empty() { EMPTY_PATH } else { 0 };
+    let args = [
+        arg(dir),
+        ptr(path),
+        empty,
+        STATX_MNT_ID,
+        buffer.as_mut_ptr() as usize,
+        0,
+    ];
+    // SAFETY: path and buffer are live for the call, and the buffer has the structure's size.
+    unsafe { call(nr::STATX, args) }?;
+    Ok(buffer[0x90 / 8])
 }
 
 pub(super) fn chown(fd: Fd, uid: u32, gid: u32) {

@@ -47,9 +47,9 @@ fn a_build_of_root() {
   3  make all mounts private
   4  root \"/r\" read-only
   5  proc on \"/proc\"
-  6  bind dir \"/r/tmp\" on \"/build\" read-write
-  7  tmpfs on \"/tmp\" mode 1777
-  8  make the host's settings in \"/proc\" read-only
+  6  make the host's settings in \"/proc\" read-only
+  7  bind dir \"/r/tmp\" on \"/build\" read-write
+  8  tmpfs on \"/tmp\" mode 1777
   9  bring the loopback interface up
  10  pivot_root into the tree and detach the host's
  11  start a new session
@@ -76,9 +76,9 @@ fn a_build_of_root_who_becomes_somebody_without_a_user_namespace() {
   2  make all mounts private
   3  root \"/r\" read-only
   4  proc on \"/proc\"
-  5  bind dir \"/r/tmp\" on \"/build\" read-write
-  6  tmpfs on \"/tmp\" mode 1777
-  7  make the host's settings in \"/proc\" read-only
+  5  make the host's settings in \"/proc\" read-only
+  6  bind dir \"/r/tmp\" on \"/build\" read-write
+  7  tmpfs on \"/tmp\" mode 1777
   8  bring the loopback interface up
   9  set the host name to \"builder\"
  10  pivot_root into the tree and detach the host's
