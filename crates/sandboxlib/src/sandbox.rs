@@ -8,7 +8,8 @@ use sandboxlib_config::{
 use sandboxlib_core::{
     Backend, CapSet, ChildScript, EffectiveConfig, Enforcement, HostFacts, KillScope, Launch, Step,
 };
-use sandboxlib_mount::{HostFs, MountPlan, plan};
+use sandboxlib_mount::{MountPlan, plan};
+use sandboxlib_spawn::HostView;
 use tracing::{debug, debug_span};
 
 use crate::choice::{Candidate, choose, ordered};
@@ -143,7 +144,7 @@ impl Sandbox {
         let backends = ordered(self.names.as_deref(), &self.extra)?;
         let (backend, effective, rejected) = choose(&config, &backends, &facts)?;
         debug!(backend = backend.name(), "chosen");
-        let plan = plan(effective.config(), &HostFs)?;
+        let plan = plan(effective.config(), &HostView::new(effective.config()))?;
         let mut enforcement = enforcement(backend.name(), &effective, &plan);
         let launch = backend
             .prepare(&effective, plan, &facts)

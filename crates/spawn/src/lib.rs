@@ -24,7 +24,7 @@ mod run;
 
 pub use prepared::Prepared;
 pub use run::{Run, Stdio};
-pub use system::{Child, Signaller, block_signals, diagnose, diagnose_command, facts};
+pub use system::{Child, HostView, Signaller, block_signals, diagnose, diagnose_command, facts};
 
 /// The effective user and group id of the caller.
 #[must_use]

@@ -19,6 +19,7 @@ mod raw;
 mod setup;
 mod start;
 mod sys;
+mod view;
 mod wire;
 
 use sandboxlib_core::{ChildScript, SpawnError};
@@ -27,6 +28,7 @@ pub use diagnose::{diagnose, diagnose_command};
 pub use facts::facts;
 pub use poll::block_signals;
 pub use process::{Child, Signaller};
+pub use view::HostView;
 
 use crate::run::Run;
 

@@ -10,6 +10,7 @@ mod process;
 mod start;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::io;
 use std::path::Path;
@@ -19,6 +20,7 @@ use sandboxlib_core::{ChildScript, Diagnosis, FailedStep, HostFacts, Os, SpawnEr
 
 pub use poll::block_signals;
 pub use process::{Child, Signaller};
+pub use view::HostView;
 
 use crate::run::Run;
 
