@@ -309,3 +309,30 @@ fn nothing_lies_above_the_root() {
         assert!(!lines.any(|name| name == "usr"), "{options}: {done:#?}");
     }
 }
+
+/// Files of procfs belong to root, and whoever is root on the host may use them without any
+/// capability; so they are closed to it by mounts.
+#[test]
+fn the_levers_of_procfs_are_out_of_reach() {
+    let Some(root) = TinyRoot::new() else { return };
+    let script = "for f in sys/kernel/core_pattern sys/kernel/modprobe sysrq-trigger \
+                      irq/default_smp_affinity; do \
+                      [ -e /proc/$f ] && (: >>/proc/$f) 2>/dev/null && echo $f; \
+                  done; \
+                  [ $0 = root ] && for f in kcore kmsg kallsyms keys; do \
+                      [ -e /proc/$f ] && (: </proc/$f) 2>/dev/null && echo $f; \
+                  done; true";
+    let who = if sandboxlib::spawn::caller_ids().0 == 0 {
+        "root"
+    } else {
+        "user"
+    };
+    for options in ["--read-only", "--read-only --share user"] {
+        if who == "user" && options.contains("user") {
+            continue;
+        }
+        let run = RunSandbox::new(root.path()).options(options);
+        let done = run.command(&[&"sh", &"-c", &script, &who]).run();
+        assert_eq!(done.good(), "", "{options}");
+    }
+}

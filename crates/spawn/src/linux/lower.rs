@@ -77,7 +77,7 @@ fn needs_scratch(script: &ChildScript) -> bool {
     script.steps.iter().any(|step| {
         matches!(
             step,
-            Step::ProtectProc(_) | Step::Mount(PlanStep::File { .. } | PlanStep::Mask { .. })
+            Step::Mount(PlanStep::File { .. } | PlanStep::Mask { .. })
         )
     })
 }
