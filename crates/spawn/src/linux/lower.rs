@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sandboxlib_config::{Access, SandboxPath};
 use sandboxlib_core::{
@@ -12,7 +12,7 @@ use sandboxlib_core::{
 use sandboxlib_mount::{Attributes, BindSource, Node, PlanStep, ShadowEntry};
 
 use super::mounting::{NODEV, NOEXEC, NOSUID, RDONLY};
-use super::ops::{Action, EARLY_SLOTS, Entry, From, FsOption, Op, Protection};
+use super::ops::{Action, Entry, From, FsOption, Op, Protection};
 
 /// A script that is ready to be run as often as asked.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(super) struct Lowered {
     pub(super) ops: Vec<Op>,
     /// The maps that the parent has to write or have written, if it is not the child.
     pub(super) parent_maps: Option<(Vec<IdRange>, Vec<IdRange>, MapWriter)>,
+    /// How many sources of binds are held at a time.
+    pub(super) slots: usize,
 }
 
 impl Lowered {
@@ -60,13 +62,16 @@ pub(super) fn lower(script: &ChildScript) -> Result<Lowered, SpawnError> {
             namespaces: NamespaceSet::default(),
             ops: Vec::with_capacity(script.steps.len() + 8),
             parent_maps: None,
+            slots: 0,
         },
         step: 0,
-        early_wanted: host_root_binds(script)?,
-        early_used: 0,
+        sources: 0,
         scratch: needs_scratch(script),
     };
     for (number, step) in (0..).zip(&script.steps) {
+        if matches!(step, Step::Mount(PlanStep::Root { .. })) {
+            lowering.clone_sources(script)?;
+        }
         lowering.step = number;
         lowering.step(step)?;
     }
@@ -82,42 +87,11 @@ fn needs_scratch(script: &ChildScript) -> bool {
     })
 }
 
-/// How many binds have the host's root as their source. The new root is attached on it, so these
-/// trees have to be cloned before that.
-fn host_root_binds(script: &ChildScript) -> Result<usize, SpawnError> {
-    let is_one = |step: &&Step| {
-        matches!(
-            step,
-            Step::Mount(PlanStep::Bind { from: BindSource::Host(path), .. }) if is_host_root(path)
-        )
-    };
-    let count = script.steps.iter().filter(is_one).count();
-    if count > EARLY_SLOTS {
-        let what = format!("{count} binds of the host's root");
-        return Err(refuse(
-            what,
-            format!("more than {EARLY_SLOTS} have no place"),
-        ));
-    }
-    Ok(count)
-}
-
-/// Whether `path` is the host's root, by whatever name.
-fn is_host_root(path: &Path) -> bool {
-    real(path).parent().is_none()
-}
-
-/// `path` without links and `..`, if it leads anywhere. While the child builds, the new root lies
-/// on top of the host's, and a `..` too many would climb onto it instead of staying at `/`.
-fn real(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
-}
-
 struct Lowering {
     lowered: Lowered,
     step: u32,
-    early_wanted: usize,
-    early_used: usize,
+    /// How many sources of binds have been given a slot.
+    sources: usize,
     scratch: bool,
 }
 
@@ -127,6 +101,25 @@ impl Lowering {
             step: self.step,
             action,
         });
+    }
+
+    /// The sources of all binds are cloned before the new root is attached: it is attached on the
+    /// host's `/`, where a bind of `/` would see it, and a `..` too many would climb onto it.
+    fn clone_sources(&mut self, script: &ChildScript) -> Result<(), SpawnError> {
+        for (number, step) in (0..).zip(&script.steps) {
+            if let Step::Mount(PlanStep::Bind {
+                from: BindSource::Host(path),
+                ..
+            }) = step
+            {
+                self.step = number;
+                let source = text(path.as_os_str())?;
+                let slot = self.lowered.slots;
+                self.lowered.slots += 1;
+                self.op(Action::CloneSource { source, slot });
+            }
+        }
+        Ok(())
     }
 
     fn step(&mut self, step: &Step) -> Result<(), SpawnError> {
@@ -270,12 +263,6 @@ impl Lowering {
     }
 
     fn root(&mut self, source: &Path, access: Access) -> Result<(), SpawnError> {
-        for slot in 0..self.early_wanted {
-            self.op(Action::CloneEarly {
-                source: c"/".into(),
-                slot,
-            });
-        }
         let attributes = flags(Attributes {
             access,
             devices: false,
@@ -292,11 +279,10 @@ impl Lowering {
 
     fn source(&mut self, from: &BindSource) -> Result<From, SpawnError> {
         Ok(match from {
-            BindSource::Host(path) if is_host_root(path) => {
-                self.early_used += 1;
-                From::Early(self.early_used - 1)
+            BindSource::Host(_) => {
+                self.sources += 1;
+                From::Held(self.sources - 1)
             }
-            BindSource::Host(path) => From::Host(text(real(path))?),
             BindSource::Root(path) => From::Root(relative(path)?),
         })
     }

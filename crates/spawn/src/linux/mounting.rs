@@ -3,9 +3,10 @@
 //! Each tree is cloned detached, gets its attributes while nobody can see it, and is attached
 //! last, so there is no moment at which something is visible with more access than planned.
 
+use core::cell::Cell;
 use core::ffi::CStr;
 
-use super::ops::{Action, Call, EARLY_SLOTS, Entry, Failed, From, FsOption, Protection};
+use super::ops::{Action, Call, Entry, Failed, From, FsOption, Protection};
 use super::raw::{AT_FDCWD, Errno, Fd};
 use super::sys::{self, EEXIST, ENOENT, Held, Named, NewFs, Result};
 
@@ -18,30 +19,31 @@ const MASK_DIR: &CStr = c"mask-dir";
 const MASK_FILE: &CStr = c"mask-file";
 
 /// What the child knows about the tree that it builds.
-pub(super) struct Tree {
+pub(super) struct Tree<'a> {
     /// The root directory on the host, before anything was done to it.
     source: Fd,
     /// The root of the new tree.
     root: Fd,
     /// A private tmpfs out of sight, from which masks and files with data are bound.
     scratch: Fd,
-    early: [Fd; EARLY_SLOTS],
+    /// The sources of binds, cloned and not yet attached.
+    sources: &'a [Cell<Fd>],
 }
 
-impl Tree {
-    pub(super) fn new() -> Self {
+impl<'a> Tree<'a> {
+    pub(super) fn new(sources: &'a [Cell<Fd>]) -> Self {
         Self {
             source: -1,
             root: -1,
             scratch: -1,
-            early: [-1; EARLY_SLOTS],
+            sources,
         }
     }
 
     /// Carries out `action` if it is one of mounting; `None` if it is not.
     pub(super) fn carry_out(&mut self, action: &Action) -> Option<Result<()>> {
         Some(match action {
-            Action::CloneEarly { source, slot } => self.clone_early(source, *slot),
+            Action::CloneSource { source, slot } => self.clone_source(source, *slot),
             Action::Root {
                 source,
                 attributes,
@@ -85,10 +87,10 @@ impl Tree {
         })
     }
 
-    fn clone_early(&mut self, source: &CStr, slot: usize) -> Result<()> {
+    fn clone_source(&self, source: &CStr, slot: usize) -> Result<()> {
         let tree = sys::clone_tree(AT_FDCWD, source, true)?;
-        if let Some(place) = self.early.get_mut(slot) {
-            *place = tree.leak();
+        if let Some(place) = self.sources.get(slot) {
+            place.set(tree.leak());
         }
         Ok(())
     }
@@ -114,15 +116,10 @@ impl Tree {
 
     fn bind(&self, from: &From, to: &CStr, attributes: u64) -> Result<()> {
         let tree = match from {
-            From::Host(path) => sys::clone_tree(AT_FDCWD, path, true)?,
+            From::Held(slot) => Held::from(self.sources.get(*slot)),
             From::Root(path) => {
                 let source = sys::open_beneath(self.source, path)?;
                 sys::clone_tree(source.fd(), c"", true)?
-            }
-            From::Early(slot) => {
-                let held = self.early.get(*slot).copied().unwrap_or(-1);
-                sys::set_attributes(held, attributes, true)?;
-                return self.attach(held, to);
             }
         };
         sys::set_attributes(tree.fd(), attributes, true)?;

@@ -25,8 +25,8 @@ pub(super) enum Action {
     AwaitMaps,
     TimeNamespace,
     PrivateMounts,
-    /// Holds a tree that would be seen with the new root in it if it were cloned later.
-    CloneEarly {
+    /// Clones the source of a bind, to be held until the bind's turn comes.
+    CloneSource {
         source: CString,
         slot: usize,
     },
@@ -101,9 +101,10 @@ pub(super) enum Action {
 /// Where a bind comes from.
 #[derive(Debug)]
 pub(super) enum From {
-    Host(CString),
+    /// The tree in this slot.
+    Held(usize),
+    /// A path below the root's source.
     Root(CString),
-    Early(usize),
 }
 
 /// A parameter of a new file system (fsconfig(2), `FSCONFIG_SET_STRING`).
@@ -128,9 +129,6 @@ pub(super) enum Protection {
     ReadOnly,
     Mask,
 }
-
-/// How many trees can be held early. There is no use for more than one or two.
-pub(super) const EARLY_SLOTS: usize = 8;
 
 /// What failed inside an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,6 +162,7 @@ calls! {
     Open = "open",
     Write = "write",
     Receive = "recv",
+    FileLimit = "prlimit",
     Unshare = "unshare",
     Mount = "mount",
     OpenTree = "open_tree",

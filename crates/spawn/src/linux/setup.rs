@@ -4,6 +4,7 @@
 //! storage, because the child shares all memory with a caller whose threads go on running. It
 //! reads what [`super::lower`] prepared, makes system calls, and ends in exec or exit.
 
+use core::cell::Cell;
 use core::ffi::CStr;
 
 use super::mounting::Tree;
@@ -16,6 +17,8 @@ use super::wire::{Message, kind};
 /// until the child has executed the init program or ended.
 pub(super) struct Birth<'a> {
     pub(super) ops: &'a [Op],
+    /// Room for the sources of binds.
+    pub(super) sources: &'a [Cell<Fd>],
     /// The child's end of the control socket.
     pub(super) control: Fd,
     /// The init program.
@@ -76,9 +79,15 @@ fn carry_out(birth: &Birth<'_>) -> core::result::Result<Never, Stopped> {
     close_all_but(birth.keep).map_err(|failed| (birth.tail.streams, failed))?;
     // Modes of what is made during set-up are meant as they are.
     let umask = swap_umask(0);
-    let mut tree = Tree::new();
+    let limit = room_for(birth.sources).map_err(|failed| (birth.tail.streams, failed))?;
+    let mut tree = Tree::new(birth.sources);
     for op in birth.ops {
         act(birth, &mut tree, &op.action).map_err(|failed| (op.step, failed))?;
+    }
+    if let Some(limit) = limit {
+        sys::set_file_limit(limit)
+            .named(Call::FileLimit)
+            .map_err(|failed| (birth.tail.streams, failed))?;
     }
     swap_umask(umask);
     hand_over(birth).map_err(|failed| (birth.tail.streams, failed))?;
@@ -94,12 +103,22 @@ fn carry_out(birth: &Birth<'_>) -> core::result::Result<Never, Stopped> {
     ))
 }
 
+/// Every source is held open until its bind's turn comes. Few need no more than what every
+/// process has; for many this process takes what it may have, and gives it back.
+fn room_for(sources: &[Cell<Fd>]) -> Result<Option<sys::FileLimit>> {
+    const FEW: usize = 200;
+    if sources.len() <= FEW {
+        return Ok(None);
+    }
+    sys::raise_file_limit().named(Call::FileLimit).map(Some)
+}
+
 fn swap_umask(mask: usize) -> usize {
     // SAFETY: umask(2) takes a number and never fails.
     unsafe { raw::call(nr::UMASK, [mask, 0, 0, 0, 0, 0]) }.unwrap_or(0o022)
 }
 
-fn act(birth: &Birth<'_>, tree: &mut Tree, action: &Action) -> Result<()> {
+fn act(birth: &Birth<'_>, tree: &mut Tree<'_>, action: &Action) -> Result<()> {
     if let Some(result) = tree.carry_out(action) {
         return result;
     }

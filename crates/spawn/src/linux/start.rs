@@ -1,5 +1,6 @@
 //! The parent's side of a start: everything the child needs is made here, before it is born.
 
+use std::cell::Cell;
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io;
@@ -55,8 +56,10 @@ pub(super) fn start(
     );
     keep.sort_unstable();
     keep.dedup();
+    let sources = vec![Cell::new(-1); lowered.slots];
     let birth = Birth {
         ops: &lowered.ops,
+        sources: &sources,
         keep: &keep,
         control: theirs.as_raw_fd(),
         init,

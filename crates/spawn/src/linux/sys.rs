@@ -1,5 +1,6 @@
 //! The system calls of the child, each with its types. Nothing here allocates.
 
+use core::cell::Cell;
 use core::ffi::CStr;
 use core::mem::size_of;
 
@@ -41,6 +42,13 @@ impl Held {
         let fd = self.0;
         core::mem::forget(self);
         fd
+    }
+}
+
+impl core::convert::From<Option<&Cell<Fd>>> for Held {
+    /// Takes over the descriptor that was put there.
+    fn from(place: Option<&Cell<Fd>>) -> Self {
+        Self(place.map_or(-1, |place| place.replace(-1)))
     }
 }
 
@@ -442,4 +450,37 @@ pub(super) fn raise_permitted() -> core::result::Result<(), Errno> {
     let args = [header.as_ptr() as usize, data.as_ptr() as usize, 0, 0, 0, 0];
     // SAFETY: as above.
     unsafe { call(nr::CAPSET, args) }.map(drop)
+}
+
+/// The soft and the hard limit of open files (getrlimit(2)).
+pub(super) type FileLimit = [u64; 2];
+
+/// Lets this process have as many open files as it may, and returns what it could have before.
+pub(super) fn raise_file_limit() -> core::result::Result<FileLimit, Errno> {
+    let mut old: FileLimit = [0; 2];
+    let args = [
+        0,
+        libc::RLIMIT_NOFILE as usize,
+        0,
+        old.as_mut_ptr() as usize,
+        0,
+        0,
+    ];
+    // SAFETY: the structure is live for the call; a null pointer leaves the limit as it is.
+    unsafe { call(nr::PRLIMIT64, args) }?;
+    set_file_limit([old[1]; 2])?;
+    Ok(old)
+}
+
+pub(super) fn set_file_limit(limit: FileLimit) -> core::result::Result<(), Errno> {
+    let args = [
+        0,
+        libc::RLIMIT_NOFILE as usize,
+        limit.as_ptr() as usize,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the structure is live for the call.
+    unsafe { call(nr::PRLIMIT64, args) }.map(drop)
 }
