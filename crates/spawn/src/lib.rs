@@ -19,12 +19,17 @@ mod posix;
 #[cfg(not(target_os = "linux"))]
 use posix as system;
 
+mod ending;
 mod prepared;
 mod run;
+mod signals;
+mod streams;
+mod words;
 
 pub use prepared::Prepared;
 pub use run::{Run, Stdio};
-pub use system::{Child, HostView, Signaller, block_signals, diagnose, diagnose_command, facts};
+pub use signals::block_signals;
+pub use system::{Child, HostView, Signaller, diagnose, diagnose_command, facts};
 
 /// The effective user and group id of the caller.
 #[must_use]

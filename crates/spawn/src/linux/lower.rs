@@ -1,6 +1,6 @@
 //! From the script, which is for people and tests, to operations, which are for the child.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -13,6 +13,7 @@ use sandboxlib_mount::{Attributes, BindSource, Node, PlanStep, ShadowEntry};
 
 use super::mounting::{NODEV, NOEXEC, NOSUID, RDONLY};
 use super::ops::{Action, Entry, From, FsOption, Op, Protection};
+use crate::words::text;
 
 /// A script that is ready to be run as often as asked.
 #[derive(Debug)]
@@ -344,19 +345,6 @@ pub(super) fn map_text(ranges: &[IdRange]) -> String {
 
 fn octal(mode: u32) -> Result<CString, SpawnError> {
     text(format!("{mode:o}"))
-}
-
-/// A string for the kernel.
-pub(super) fn text(bytes: impl AsRef<OsStr>) -> Result<CString, SpawnError> {
-    let bytes = bytes.as_ref();
-    CString::new(bytes.as_bytes()).map_err(|_| {
-        SpawnError::new(
-            FailedStep::Lower {
-                what: format!("{bytes:?}"),
-            },
-            io::Error::new(io::ErrorKind::InvalidInput, "it contains a NUL byte"),
-        )
-    })
 }
 
 /// The path relative to the new root; `.` for the root itself.

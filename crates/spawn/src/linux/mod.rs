@@ -26,7 +26,6 @@ use sandboxlib_core::{ChildScript, SpawnError};
 
 pub use diagnose::{diagnose, diagnose_command};
 pub use facts::facts;
-pub use poll::block_signals;
 pub use process::{Child, Signaller};
 pub use view::HostView;
 

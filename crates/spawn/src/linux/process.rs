@@ -11,8 +11,9 @@ use sandboxlib_core::{End, FailedStep, Outcome, SpawnError, Started};
 
 use super::poll::{self, Interest};
 use super::raw;
-use super::start::Ends;
 use super::wire::{Message, kind};
+use crate::ending::{decode, duration};
+use crate::streams::{Ends, Gather};
 
 /// The parent's end of the control socket. Closing it ends the sandbox.
 #[derive(Debug)]
@@ -255,17 +256,18 @@ impl Child {
     /// What the operating system says.
     pub fn wait_with_output(&mut self) -> io::Result<(Outcome, Vec<u8>, Vec<u8>)> {
         drop(self.stdin.take());
-        let mut gathered = [self.stdout.take(), self.stderr.take()].map(poll::Gather::new);
-        for one in &mut gathered {
-            one.start()?;
-        }
-        let mut interests = gathered.each_ref().map(poll::Gather::interest);
+        let mut gathered = [
+            Gather::new(self.stdout.take())?,
+            Gather::new(self.stderr.take())?,
+        ];
+        let interest = |one: &Gather| Interest::read(one.fd());
+        let mut interests = gathered.each_ref().map(interest);
         let outcome = self.wait_with(
             |interests| {
                 for (one, interest) in gathered.iter_mut().zip(interests.iter_mut()) {
                     if interest.ready() {
                         one.read()?;
-                        *interest = one.interest();
+                        *interest = Interest::read(one.fd());
                     }
                 }
                 Ok(())
@@ -277,7 +279,7 @@ impl Child {
             // holds it open is not waited for.
             one.read()?;
         }
-        let [out, err] = gathered.map(poll::Gather::into_data);
+        let [out, err] = gathered.map(Gather::into_data);
         Ok((outcome, out, err))
     }
 
@@ -378,20 +380,6 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.bury();
     }
-}
-
-fn decode(status: i32) -> End {
-    if libc::WIFSIGNALED(status) {
-        End::Signalled(libc::WTERMSIG(status))
-    } else {
-        End::Exited(libc::WEXITSTATUS(status))
-    }
-}
-
-fn duration(time: libc::timeval) -> Duration {
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    let micros = u32::try_from(time.tv_usec).unwrap_or(0);
-    Duration::new(seconds, micros.saturating_mul(1000))
 }
 
 /// The signal that ended the process, if one did, and what it used.

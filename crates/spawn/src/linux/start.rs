@@ -13,13 +13,15 @@ use std::time::Instant;
 use sandboxlib_core::{ExecProblem, FailedStep, IdRange, MapWriter, NamespaceSet, SpawnError};
 
 use super::dumpable::Dumpable;
-use super::lower::{Lowered, map_text, text};
+use super::lower::{Lowered, map_text};
 use super::ops::Call;
 use super::process::{Child, Control};
 use super::setup::{self, Birth, Tail};
 use super::wire::{Message, kind, problem};
 use super::{init, raw};
 use crate::run::{Run, Stdio};
+use crate::streams::Ends;
+use crate::words::{candidates, text};
 
 /// The child's stack until it executes the init program: its frames are small, its loops flat.
 const STACK_SIZE: usize = 64 * 1024;
@@ -128,35 +130,12 @@ impl Strings {
     }
 }
 
-/// The paths at which the command may be, in the order in which they are tried.
-fn candidates(run: &Run) -> Result<Vec<CString>, SpawnError> {
-    if run.program.as_bytes().contains(&b'/') {
-        return Ok(vec![text(&run.program)?]);
-    }
-    let path = run.env.iter().rev().find(|(name, _)| name == "PATH");
-    let path = path.map_or(OsStr::new(Run::DEFAULT_PATH), |(_, value)| value);
-    path.as_bytes()
-        .split(|b| *b == b':')
-        // An empty entry means the working directory; nobody means that in a sandbox.
-        .filter(|dir| !dir.is_empty() && !run.program.is_empty())
-        .map(|dir| text(Path::new(OsStr::from_bytes(dir)).join(&run.program)))
-        .collect()
-}
-
 fn null_terminated(strings: &[CString]) -> Vec<*const u8> {
     strings
         .iter()
         .map(|s| s.as_ptr().cast())
         .chain([ptr::null()])
         .collect()
-}
-
-/// The parent's ends of the pipes to the child.
-#[derive(Debug, Default)]
-pub(super) struct Ends {
-    pub(super) stdin: Option<fs::File>,
-    pub(super) stdout: Option<fs::File>,
-    pub(super) stderr: Option<fs::File>,
 }
 
 /// What the child's descriptors are made from. All sources are above all targets, so no move

@@ -18,7 +18,6 @@ use std::path::Path;
 use sandboxlib_config::Config;
 use sandboxlib_core::{ChildScript, Diagnosis, FailedStep, HostFacts, Os, SpawnError, Step};
 
-pub use poll::block_signals;
 pub use process::{Child, Signaller};
 pub use view::HostView;
 
@@ -55,7 +54,7 @@ fn lower(step: &Step) -> Result<start::Action, SpawnError> {
                 gid: *gid,
             });
         }
-        Step::ChrootTo(path) => return Ok(start::Action::ChrootTo(start::text(path)?)),
+        Step::ChrootTo(path) => return Ok(start::Action::ChrootTo(crate::words::text(path)?)),
         Step::Namespaces(_) | Step::TimeNamespace => "namespaces",
         Step::IdMap { .. } => "user namespaces",
         Step::PrivateMounts

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use sandboxlib_core::{End, Outcome, Started};
 
-use super::poll::{self, Catcher, Gather};
-use super::start::Ends;
+use super::poll::{self, Catcher};
+use crate::ending::{decode, duration};
+use crate::streams::{Ends, Gather};
 
 /// A process that is the caller's child. Its number is its own until it has been waited for,
 /// which happens under the lock, so no signal can reach another process.
@@ -357,18 +358,4 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.bury();
     }
-}
-
-fn decode(status: i32) -> End {
-    if libc::WIFSIGNALED(status) {
-        End::Signalled(libc::WTERMSIG(status))
-    } else {
-        End::Exited(libc::WEXITSTATUS(status))
-    }
-}
-
-fn duration(time: libc::timeval) -> Duration {
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    let micros = u32::try_from(time.tv_usec).unwrap_or(0);
-    Duration::new(seconds, micros.saturating_mul(1000))
 }

@@ -16,6 +16,8 @@ use sandboxlib_core::{ExecProblem, FailedStep, NamespaceSet, SpawnError, Step};
 use super::find;
 use super::process::Child;
 use crate::run::{Run, Stdio};
+use crate::streams::Ends;
+use crate::words::{candidates, text};
 
 /// What the child does for a step.
 #[derive(Debug, Clone)]
@@ -24,14 +26,6 @@ pub(super) enum Action {
     ClearGroups,
     Ids { uid: libc::uid_t, gid: libc::gid_t },
     ChrootTo(CString),
-}
-
-/// The parent's ends of the pipes to the child.
-#[derive(Debug, Default)]
-pub(super) struct Ends {
-    pub(super) stdin: Option<File>,
-    pub(super) stdout: Option<File>,
-    pub(super) stderr: Option<File>,
 }
 
 /// Where the child failed, in the order in which it proceeds. The steps of the script come
@@ -433,21 +427,6 @@ fn descriptor_limit() -> RawFd {
     }
 }
 
-/// The paths at which the command may be, in the order in which they are tried.
-fn candidates(run: &Run) -> Result<Vec<CString>, SpawnError> {
-    if run.program.as_bytes().contains(&b'/') {
-        return Ok(vec![text(&run.program)?]);
-    }
-    let path = run.env.iter().rev().find(|(name, _)| name == "PATH");
-    let path = path.map_or(OsStr::new(Run::DEFAULT_PATH), |(_, value)| value);
-    path.as_bytes()
-        .split(|b| *b == b':')
-        // An empty entry means the working directory; nobody means that in a sandbox.
-        .filter(|dir| !dir.is_empty() && !run.program.is_empty())
-        .map(|dir| text(Path::new(OsStr::from_bytes(dir)).join(&run.program)))
-        .collect()
-}
-
 fn stream(number: RawFd, stdio: &Stdio) -> Result<std::process::Stdio, SpawnError> {
     Ok(match stdio {
         // A stream that the caller has closed leads nowhere, so that nothing else gets its
@@ -493,17 +472,4 @@ fn duplicate(fd: RawFd, top: RawFd) -> Result<OwnedFd, SpawnError> {
     }
     // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(new) })
-}
-
-/// A string for the kernel.
-pub(super) fn text(bytes: impl AsRef<OsStr>) -> Result<CString, SpawnError> {
-    let bytes = bytes.as_ref();
-    CString::new(bytes.as_bytes()).map_err(|_| {
-        SpawnError::new(
-            FailedStep::Lower {
-                what: format!("{bytes:?}"),
-            },
-            io::Error::new(io::ErrorKind::InvalidInput, "it contains a NUL byte"),
-        )
-    })
 }

@@ -9,6 +9,7 @@ use sandboxlib_core::{CapSet, End, ExecProblem, NamespaceSet, Started};
 
 use super::*;
 use crate::run::Stdio;
+use crate::signals::block_signals;
 
 fn script(steps: Vec<Step>) -> Script {
     Script::new(&ChildScript { steps }).unwrap()
