@@ -31,9 +31,12 @@ pub(crate) trait Means {
     }
 }
 
-/// The devices that take writes on a read-only file system too.
-fn is_device(path: &Path) -> bool {
-    path.starts_with("/dev/fd")
+/// The devices that take writes on a read-only file system too; the caller's own descriptors
+/// as long as nobody makes differences among them.
+fn is_device(means: &dyn Means, path: &Path) -> bool {
+    let fds = Path::new("/dev/fd");
+    let alike = |named: &PathBuf| !named.starts_with(fds) || means.reach(named) == means.reach(fds);
+    (path.starts_with(fds) && means.named().iter().all(alike))
         || ["null", "zero", "tty", "dtracehelper"]
             .iter()
             .any(|name| path == Path::new("/dev").join(name))
@@ -46,7 +49,7 @@ pub(crate) fn reads(means: &dyn Means, path: &Path) -> bool {
 pub(crate) fn writes(means: &dyn Means, path: &Path) -> bool {
     match means.reach(path) {
         Reach::Write => true,
-        Reach::Read => is_device(path),
+        Reach::Read => is_device(means, path),
         Reach::Denied => false,
     }
 }

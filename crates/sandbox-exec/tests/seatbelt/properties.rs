@@ -246,6 +246,8 @@ fn any_policy() -> impl Strategy<Value = Policy> {
             "/private",
             "/dev",
             "/dev/null",
+            "/dev/fd",
+            "/dev/fd/1",
             "/private/var"
         ])
         .prop_map(str::to_owned),
