@@ -75,10 +75,13 @@ pub(crate) type Choice = (Arc<dyn Backend>, EffectiveConfig, Vec<Candidate>);
 pub(crate) fn choose(
     config: &Config,
     backends: &[Arc<dyn Backend>],
-    facts: &HostFacts,
+    facts: &mut HostFacts,
 ) -> Result<Choice, Error> {
     let mut candidates = Vec::new();
     for backend in backends {
+        if let Some(wanted) = backend.helper() {
+            sandboxlib_spawn::find_helper(facts, wanted);
+        }
         match negotiate(config, &backend.support(facts)) {
             Ok(effective) => return Ok((backend.clone(), effective, candidates)),
             Err(error) => candidates.push(Candidate {

@@ -14,9 +14,11 @@ mod posix;
 #[cfg(not(target_os = "linux"))]
 use posix as system;
 
+mod helper;
 mod prepared;
 mod run;
 
+pub use helper::find_helper;
 pub use prepared::Prepared;
 pub use run::{Run, Stdio};
 pub use system::{Child, Signaller, block_signals, diagnose, diagnose_command, facts};

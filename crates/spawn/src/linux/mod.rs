@@ -23,6 +23,7 @@ mod wire;
 
 use sandboxlib_core::{ChildScript, SpawnError};
 
+pub(crate) use init::content;
 pub use diagnose::{diagnose, diagnose_command};
 pub use facts::facts;
 pub use poll::block_signals;
