@@ -84,7 +84,7 @@ fn ask_version(path: &Path) -> String {
 /// What belongs to one run of a helper program, for as long as it runs.
 #[derive(Debug)]
 pub(crate) struct Errand {
-    #[expect(dead_code, reason = "held for what its end does")]
+    /// Removed when this is dropped.
     scratch: Option<Scratch>,
     /// Where the helper's report arrives, and what in it says that the command was started.
     report: Option<(UnixStream, &'static str)>,
@@ -193,12 +193,13 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn new(entries: &[ScratchEntry]) -> io::Result<Self> {
         let scratch = Self(private_dir()?);
+        let mut dirs = Vec::new();
         for ScratchEntry { path, kind } in entries {
             let path = scratch.0.join(path);
             match kind {
                 ScratchKind::Dir(mode) => {
                     DirBuilder::new().mode(0o700).create(&path)?;
-                    fs::set_permissions(&path, Permissions::from_mode(*mode))?;
+                    dirs.push((path, *mode));
                 }
                 ScratchKind::File(data, mode) => {
                     let mut file = File::options().write(true).create_new(true).open(&path)?;
@@ -211,6 +212,10 @@ impl Scratch {
                     return Err(io::Error::new(io::ErrorKind::Unsupported, what));
                 }
             }
+        }
+        // Now that all is in them.
+        for (path, mode) in dirs {
+            fs::set_permissions(path, Permissions::from_mode(mode))?;
         }
         Ok(scratch)
     }
@@ -292,13 +297,13 @@ mod tests {
             path: "a/link".into(),
             kind: ScratchKind::Symlink("/no/where".into()),
         };
-        let scratch = Scratch::new(&[dir("a", 0o755), dir("closed", 0), file, link]).unwrap();
+        let scratch = Scratch::new(&[dir("a", 0o755), dir("b", 0o555), dir("b/c", 0o750), file, link]).unwrap();
         let at = scratch.0.clone();
         let mode = |name: &str| fs::symlink_metadata(at.join(name)).unwrap().mode() & 0o7777;
         assert_eq!(fs::metadata(&at).unwrap().mode() & 0o7777, 0o700);
         assert_eq!(
-            (mode("a"), mode("closed"), mode("a/file")),
-            (0o755, 0, 0o640)
+            (mode("a"), mode("b/c"), mode("a/file")),
+            (0o755, 0o750, 0o640)
         );
         assert_eq!(fs::read(at.join("a/file")).unwrap(), b"data");
         assert_eq!(
