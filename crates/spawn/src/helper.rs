@@ -297,7 +297,14 @@ mod tests {
             path: "a/link".into(),
             kind: ScratchKind::Symlink("/no/where".into()),
         };
-        let scratch = Scratch::new(&[dir("a", 0o755), dir("b", 0o555), dir("b/c", 0o750), file, link]).unwrap();
+        let scratch = Scratch::new(&[
+            dir("a", 0o755),
+            dir("b", 0o555),
+            dir("b/c", 0o750),
+            file,
+            link,
+        ])
+        .unwrap();
         let at = scratch.0.clone();
         let mode = |name: &str| fs::symlink_metadata(at.join(name)).unwrap().mode() & 0o7777;
         assert_eq!(fs::metadata(&at).unwrap().mode() & 0o7777, 0o700);
