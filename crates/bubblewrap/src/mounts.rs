@@ -58,7 +58,9 @@ pub(crate) fn add(call: &mut HelperCall, steps: &[PlanStep], who: &Who) -> Resul
 fn brought_by_dev(dev: &SandboxPath, steps: &[PlanStep]) -> usize {
     let is = |at: &SandboxPath, names: &[&str]| {
         at.parent().as_ref() == Some(dev)
-            && at.file_name().is_some_and(|n| names.iter().any(|name| n == *name))
+            && at
+                .file_name()
+                .is_some_and(|n| names.iter().any(|name| n == *name))
     };
     let is_part = |step: &&PlanStep| match step {
         PlanStep::MakeFile { at, .. } => is(at, &DEVICES),
@@ -110,7 +112,8 @@ impl Options<'_> {
 
     fn root(&mut self, source: &Path, access: Access, after: &[PlanStep]) {
         source.clone_into(&mut self.root);
-        self.layers.push((SandboxPath::root(), Some(source.to_owned())));
+        self.layers
+            .push((SandboxPath::root(), Some(source.to_owned())));
         // A shadow of the root has all of it already.
         if !matches!(after, [PlanStep::Shadow { at, .. }, ..] if at.is_root()) {
             let option = bind_option(access);
@@ -254,7 +257,11 @@ impl Options<'_> {
 
     /// Where on the host the directory is that is seen at `path`.
     fn on_host(&self, path: &SandboxPath) -> Option<PathBuf> {
-        let layer = self.layers.iter().rev().find(|(to, _)| path.starts_with(to));
+        let layer = self
+            .layers
+            .iter()
+            .rev()
+            .find(|(to, _)| path.starts_with(to));
         let (to, source) = layer?;
         let rest = path.as_path().strip_prefix(to).ok()?;
         let source = source.as_ref()?;

@@ -101,7 +101,10 @@ impl Who {
         let shared = config.namespaces.user == UserNamespace::Shared;
         if shared && (other || !setuid_root) {
             let text = "bwrap needs a user namespace for an ordinary user";
-            let hint = Hint::new(Knob::Request("user"), "let the sandbox have a user namespace");
+            let hint = Hint::new(
+                Knob::Request("user"),
+                "let the sandbox have a user namespace",
+            );
             return Err(Reason::new(text).hint(hint).into());
         }
         if ids.0 == u32::MAX || ids.1 == u32::MAX {

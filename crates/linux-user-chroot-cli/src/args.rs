@@ -131,9 +131,11 @@ mod tests {
 
     #[test]
     fn every_option_is_read() {
-        let args = run("--unshare-ipc --unshare-pid --unshare-net --mount-proc /proc \
+        let args = run(
+            "--unshare-ipc --unshare-pid --unshare-net --mount-proc /proc \
                         --mount-readonly / --mount-bind /s /d --mount-devapi /dev --chdir /b \
-                        --seccomp-profile-version -1 /root sh -c --help --");
+                        --seccomp-profile-version -1 /root sh -c --help --",
+        );
         assert!(args.unshare_ipc && args.unshare_pid && args.unshare_net);
         let mounts = [
             Mount::Proc(at("/proc")),
@@ -157,7 +159,10 @@ mod tests {
 
     #[test]
     fn information_is_given_wherever_it_is_asked_for() {
-        assert_eq!(parse("--unshare-net --version").unwrap(), Invocation::Version);
+        assert_eq!(
+            parse("--unshare-net --version").unwrap(),
+            Invocation::Version
+        );
         assert_eq!(parse("--help --bogus").unwrap(), Invocation::Help);
     }
 

@@ -238,9 +238,15 @@ mod tests {
     #[test]
     fn the_root_can_be_replaced_and_be_read_only() {
         let (root, ro, mounts) = done(&[bind("/a", "/b"), read_only("/"), bind("/c", "/d")]);
-        assert_eq!((root, ro, mounts), ("/srv/r".into(), true, vec!["/c rw /d".to_owned()]));
+        assert_eq!(
+            (root, ro, mounts),
+            ("/srv/r".into(), true, vec!["/c rw /d".to_owned()])
+        );
         let (root, ro, mounts) = done(&[bind("/a", "/"), read_only("/"), read_only("/e")]);
-        assert_eq!((root, ro, mounts), ("/a".into(), true, vec!["/a/e ro /e".to_owned()]));
+        assert_eq!(
+            (root, ro, mounts),
+            ("/a".into(), true, vec!["/a/e ro /e".to_owned()])
+        );
     }
 
     #[test]
@@ -261,7 +267,11 @@ mod tests {
         std::os::unix::fs::symlink("../../../../run", root.path().join("up")).unwrap();
         std::os::unix::fs::symlink("loop", root.path().join("loop")).unwrap();
         let layers = Layers::new(root.path(), true);
-        for (path, wanted) in [("/var/x", "/run/x"), ("/up/x", "/run/x"), ("/no/x", "/no/x")] {
+        for (path, wanted) in [
+            ("/var/x", "/run/x"),
+            ("/up/x", "/run/x"),
+            ("/no/x", "/no/x"),
+        ] {
             assert_eq!(layers.canonical(&at(path)).unwrap(), at(wanted));
         }
         layers.canonical(&at("/loop/x")).unwrap_err();

@@ -104,7 +104,9 @@ fn check(config: &Config, helper: &HelperFact, facts: &HostFacts) -> Result<(), 
         return Err(Reason::new(text));
     }
     if config.hostname.is_some() {
-        return Err(Reason::new("linux-user-chroot has no option for a host name"));
+        return Err(Reason::new(
+            "linux-user-chroot has no option for a host name",
+        ));
     }
     if config.namespaces.user == UserNamespace::Shared && support::is_ours(helper) {
         let text = "this linux-user-chroot is not set-user-id and needs a user namespace";

@@ -240,7 +240,11 @@ impl Options<'_> {
 
     /// What is mounted at `path` or above it, and the rest of the path.
     fn layer(&self, path: &SandboxPath) -> Option<(PathBuf, &Layer)> {
-        let (at, layer) = self.layers.iter().rev().find(|(at, _)| path.starts_with(at))?;
+        let (at, layer) = self
+            .layers
+            .iter()
+            .rev()
+            .find(|(at, _)| path.starts_with(at))?;
         Some((path.as_path().strip_prefix(at).ok()?.to_owned(), layer))
     }
 

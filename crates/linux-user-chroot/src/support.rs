@@ -10,7 +10,9 @@ const OURS: &str = "sandboxlib";
 pub(crate) fn support(program: &Path, facts: &HostFacts) -> Support {
     if facts.os != Os::Linux {
         let hint = Hint::new(Knob::Os, "use the backend of this system, such as chroot");
-        return Support::unusable(Reason::new("linux-user-chroot exists on Linux alone").hint(hint));
+        return Support::unusable(
+            Reason::new("linux-user-chroot exists on Linux alone").hint(hint),
+        );
     }
     let Some(helper) = facts.helper(program) else {
         return Support::unusable(missing(program));
