@@ -30,11 +30,9 @@ impl Backend for Env {
         _: MountPlan,
         _: &HostFacts,
     ) -> Result<Launch, PrepareError> {
-        Ok(Launch::Helper(HelperCall {
-            program: "/usr/bin/env".into(),
-            args: vec!["VIA=env".into()],
-            on_failure: Started::Unknown,
-        }))
+        let mut call = HelperCall::new("/usr/bin/env", Started::Unknown);
+        call.arg("VIA=env");
+        Ok(Launch::Helper(call))
     }
 }
 

@@ -1,10 +1,12 @@
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sandboxlib_config::SandboxPath;
 use sandboxlib_mount::MountPlan;
 
-use crate::{ChildScript, EffectiveConfig, HostFacts, Reason, Started, Support};
+use crate::{ChildScript, EffectiveConfig, HostFacts, Reason, Started, Step, Support};
 
 /// A way to isolate a command.
 ///
@@ -13,6 +15,13 @@ use crate::{ChildScript, EffectiveConfig, HostFacts, Reason, Started, Support};
 pub trait Backend: std::fmt::Debug + Send + Sync {
     /// The name by which people choose it.
     fn name(&self) -> &'static str;
+
+    /// The program that it drives, if it drives one: a name to be looked up in PATH, or a path.
+    /// What is found of it is in [`HostFacts::helper`] when the backend is asked, and it is
+    /// looked for only then, because asking a program for its version takes milliseconds.
+    fn helper(&self) -> Option<&Path> {
+        None
+    }
 
     /// What it can enforce on a host like this. It is never more than what
     /// [`prepare`](Self::prepare) delivers.
@@ -41,23 +50,65 @@ pub enum Launch {
 }
 
 /// The command line of a helper program. The sandboxed command and its arguments are put behind
-/// `args`. The helper itself is started in `/` of the host.
+/// `args`. The helper itself is started in `/` of the host, in a session of its own, with no
+/// file open but the standard streams, those that the caller passes by name, and those that
+/// `args` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HelperCall {
     /// The helper.
     pub program: PathBuf,
     /// Its arguments, up to the command.
     pub args: Vec<HelperArg>,
-    /// What is known about the command having been started when the helper fails.
+    /// What is known about the command having been started when the helper fails and
+    /// [`HelperArg::Report`] does not tell.
     pub on_failure: Started,
+    /// What is done before the helper is executed, such as giving up supplementary groups.
+    pub before: Vec<Step>,
+    /// What a run needs in a private directory of the host while it lasts. Parents come before
+    /// what is in them.
+    pub scratch: Vec<ScratchEntry>,
+    /// A text that the helper writes to [`HelperArg::Report`] if the command was started, and
+    /// only then.
+    pub reports: Option<&'static str>,
 }
 
 impl HelperCall {
-    /// The arguments for a run in the working directory `cwd`.
-    pub fn arguments<'a>(&'a self, cwd: &'a SandboxPath) -> impl Iterator<Item = &'a OsStr> {
+    /// A call of `program` without arguments.
+    pub fn new(program: impl Into<PathBuf>, on_failure: Started) -> Self {
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            on_failure,
+            before: Vec::new(),
+            scratch: Vec::new(),
+            reports: None,
+        }
+    }
+
+    /// Adds an argument.
+    pub fn arg(&mut self, arg: impl Into<HelperArg>) -> &mut Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<A: Into<HelperArg>>(&mut self, args: impl IntoIterator<Item = A>) -> &mut Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// The arguments for a run in the working directory `cwd`, for people: what differs from run
+    /// to run is described in angle brackets.
+    pub fn arguments<'a>(&'a self, cwd: &'a SandboxPath) -> impl Iterator<Item = Cow<'a, OsStr>> {
         self.args.iter().map(|arg| match arg {
-            HelperArg::Text(text) => text.as_os_str(),
-            HelperArg::Cwd => cwd.as_path().as_os_str(),
+            HelperArg::Text(text) => Cow::Borrowed(text.as_os_str()),
+            HelperArg::Cwd => Cow::Borrowed(cwd.as_path().as_os_str()),
+            HelperArg::Data(data) => Cow::Owned(format!("<{} bytes>", data.len()).into()),
+            HelperArg::Report => Cow::Owned("<report>".into()),
+            HelperArg::Scratch(path) => {
+                Cow::Owned(Path::new("<scratch>").join(path).into_os_string())
+            }
         })
     }
 }
@@ -70,6 +121,35 @@ pub enum HelperArg {
     Text(OsString),
     /// The working directory of the single run, as seen inside.
     Cwd,
+    /// The number of a descriptor from which the helper reads this.
+    Data(Arc<[u8]>),
+    /// The number of a descriptor to which the helper writes what it has to tell; see
+    /// [`HelperCall::reports`].
+    Report,
+    /// The path on the host of something in [`HelperCall::scratch`].
+    Scratch(PathBuf),
+}
+
+/// Something in the private directory of a run, which is made before the helper is started and
+/// removed when everything has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScratchEntry {
+    /// Its path, relative to that directory.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: ScratchKind,
+}
+
+/// What a [`ScratchEntry`] is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ScratchKind {
+    /// A directory with these permissions.
+    Dir(u32),
+    /// A file with this content and these permissions.
+    File(Arc<[u8]>, u32),
+    /// A symbolic link that says this.
+    Symlink(OsString),
 }
 
 impl<T: Into<OsString>> From<T> for HelperArg {

@@ -43,6 +43,8 @@ pub enum FailedStep {
     },
     /// Starting the helper program.
     Helper(PathBuf),
+    /// What a helper program does before it starts the command; it said why on standard error.
+    HelperSetup(PathBuf),
     /// The child died before it could say why, by a signal from outside or for want of memory.
     Died,
 }
@@ -108,6 +110,7 @@ impl fmt::Display for FailedStep {
                 }
             },
             Self::Helper(path) => write!(f, "start the helper {path:?}"),
+            Self::HelperSetup(path) => write!(f, "set the sandbox up by the helper {path:?}"),
             Self::Died => f.write_str("set the sandbox up: the child died"),
         }
     }

@@ -203,6 +203,8 @@ pub fn explain(failure: Failure<'_>, diagnosis: &Diagnosis) -> Vec<Hint> {
             exec::command(&mut out, program, problem, errno, d);
         }
         FailedStep::Helper(path) => exec::helper(&mut out, path, errno, d),
+        // It has told why itself.
+        FailedStep::HelperSetup(_) => {}
         FailedStep::Died => exec::died(&mut out, d),
     }
     everywhere(&mut out, errno, d);

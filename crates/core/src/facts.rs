@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::CapSet;
 
@@ -50,6 +50,29 @@ pub struct Subordinate {
     pub newgidmap: Option<PathBuf>,
 }
 
+/// A helper program that is installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HelperFact {
+    /// The name or path by which it was looked for ([`Backend::helper`](crate::Backend::helper)).
+    pub wanted: PathBuf,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it answers to `--version`, such as `bubblewrap 0.8.0`: the first line, without the
+    /// white space around it. Empty if it does not answer.
+    pub version: String,
+    /// Whether it runs as root, whoever starts it.
+    pub setuid_root: bool,
+}
+
+impl HelperFact {
+    /// The first two numbers of the version, which stands behind the first word.
+    #[must_use]
+    pub fn numbers(&self) -> Option<(u32, u32)> {
+        let mut parts = self.version.split_whitespace().nth(1)?.split('.');
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    }
+}
+
 /// Who may write the id maps of a new user namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IdMapper {
@@ -93,6 +116,8 @@ pub struct HostFacts {
     pub setgroups: bool,
     /// Subordinate ids; gathered only if they were asked for.
     pub subordinate: Option<Subordinate>,
+    /// The helper programs that are installed, of those that were looked for.
+    pub helpers: Vec<HelperFact>,
 }
 
 impl HostFacts {
@@ -122,6 +147,7 @@ impl HostFacts {
             gid_map: whole,
             setgroups: true,
             subordinate: None,
+            helpers: Vec::new(),
         }
     }
 
@@ -133,6 +159,12 @@ impl HostFacts {
             capabilities: CapSet::EMPTY,
             ..Self::linux(uid, gid)
         }
+    }
+
+    /// The helper program that was looked for by this name or path, if it was found.
+    #[must_use]
+    pub fn helper(&self, wanted: &Path) -> Option<&HelperFact> {
+        self.helpers.iter().find(|helper| helper.wanted == wanted)
     }
 
     /// What the caller may write into the id maps of a new user namespace.

@@ -12,11 +12,13 @@ mod outcome;
 mod script;
 mod support;
 
-pub use backend::{Backend, HelperArg, HelperCall, Launch, PrepareError};
+pub use backend::{
+    Backend, HelperArg, HelperCall, Launch, PrepareError, ScratchEntry, ScratchKind,
+};
 pub use capability::{CapSet, UnknownCapability};
 pub use error::{ExecProblem, FailedStep, SpawnError};
 pub use explain::{Diagnosis, Failure, SYSCTLS, explain};
-pub use facts::{HostFacts, IdMapper, IdRange, KernelVersion, Os, Subordinate};
+pub use facts::{HelperFact, HostFacts, IdMapper, IdRange, KernelVersion, Os, Subordinate};
 pub use hint::{Hint, Knob};
 pub use negotiate::{
     Degradation, EffectiveConfig, NegotiateError, Refusal, Request, negotiate, requests,

@@ -114,15 +114,12 @@ impl Backend for SandboxExec {
         if let Some(degradation) = degradation(&folds) {
             return Err(degradation.reason.into());
         }
-        let mut args: Vec<HelperArg> = profile.arguments().map(HelperArg::from).collect();
-        args.extend(CHANGE_DIRECTORY.map(HelperArg::from));
-        args.push(HelperArg::Cwd);
-        Ok(Launch::Helper(HelperCall {
-            program: PROGRAM.into(),
-            args,
-            // It exits with a status that the command may have too.
-            on_failure: Started::Unknown,
-        }))
+        // It exits with a status that the command may have too.
+        let mut call = HelperCall::new(PROGRAM, Started::Unknown);
+        call.args(profile.arguments())
+            .args(CHANGE_DIRECTORY)
+            .arg(HelperArg::Cwd);
+        Ok(Launch::Helper(call))
     }
 }
 

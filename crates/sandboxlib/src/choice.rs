@@ -20,8 +20,18 @@ pub(crate) fn builtin() -> Vec<Arc<dyn Backend>> {
     vec![
         #[cfg(feature = "userns")]
         Arc::new(sandboxlib_userns::Userns),
+        #[cfg(feature = "bubblewrap")]
+        Arc::new(sandboxlib_bubblewrap::Bubblewrap::default()),
         #[cfg(feature = "chroot")]
         Arc::new(sandboxlib_chroot::Chroot),
+    ]
+}
+
+/// The backends of this build that are used where somebody names them, and not otherwise.
+fn by_name_alone() -> Vec<Arc<dyn Backend>> {
+    vec![
+        #[cfg(feature = "linux-user-chroot")]
+        Arc::new(sandboxlib_linux_user_chroot::LinuxUserChroot::default()),
     ]
 }
 
@@ -29,7 +39,8 @@ pub(crate) fn builtin() -> Vec<Arc<dyn Backend>> {
 /// not.
 pub(crate) const VARIABLE: &str = "SANDBOXLIB_BACKEND";
 
-/// The backends to try, in order. `auto` stands for all that this build has.
+/// The backends to try, in order. `auto` stands for all that this build has, but
+/// for those that have to be named.
 pub(crate) fn ordered(
     names: Option<&[String]>,
     extra: &[Arc<dyn Backend>],
@@ -48,11 +59,12 @@ pub(crate) fn ordered(
             &from_variable
         }
     };
-    let known: Vec<Arc<dyn Backend>> = extra.iter().cloned().chain(builtin()).collect();
+    let auto: Vec<Arc<dyn Backend>> = extra.iter().cloned().chain(builtin()).collect();
+    let known: Vec<Arc<dyn Backend>> = auto.iter().cloned().chain(by_name_alone()).collect();
     let mut chosen: Vec<Arc<dyn Backend>> = Vec::new();
     for name in names {
         if name == "auto" {
-            chosen.extend(known.iter().cloned());
+            chosen.extend(auto.iter().cloned());
         } else {
             // The classic library spelt names with underscores.
             let name = name.replace('_', "-");
@@ -65,7 +77,7 @@ pub(crate) fn ordered(
             }
         }
     }
-    Ok(if names.is_empty() { known } else { chosen })
+    Ok(if names.is_empty() { auto } else { chosen })
 }
 
 /// A backend, what it will enforce, and those before it that cannot.
@@ -75,10 +87,13 @@ pub(crate) type Choice = (Arc<dyn Backend>, EffectiveConfig, Vec<Candidate>);
 pub(crate) fn choose(
     config: &Config,
     backends: &[Arc<dyn Backend>],
-    facts: &HostFacts,
+    facts: &mut HostFacts,
 ) -> Result<Choice, Error> {
     let mut candidates = Vec::new();
     for backend in backends {
+        if let Some(wanted) = backend.helper() {
+            sandboxlib_spawn::find_helper(facts, wanted);
+        }
         match negotiate(config, &backend.support(facts)) {
             Ok(effective) => return Ok((backend.clone(), effective, candidates)),
             Err(error) => candidates.push(Candidate {

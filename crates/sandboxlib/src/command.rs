@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sandboxlib_config::{Config, Root, SandboxPath};
-use sandboxlib_core::{Failure, Outcome, SpawnError, explain};
+use sandboxlib_core::{End, FailedStep, Failure, Launch, Outcome, SpawnError, Started, explain};
 use sandboxlib_spawn::{Run, Signaller, Stdio, diagnose_command};
 use tracing::debug_span;
 
@@ -118,6 +118,10 @@ impl<'p> Command<'p> {
                     stderr: child.stderr.take(),
                     inner: child,
                     backend,
+                    helper: match self.prepared.launch() {
+                        Launch::Helper(call) => Some(call.program.clone()),
+                        _ => None,
+                    },
                 })
             }
             Err(error) => {
@@ -209,6 +213,8 @@ pub struct Child {
     pub stderr: Option<File>,
     inner: sandboxlib_spawn::Child,
     backend: &'static str,
+    /// The program that does the isolating, if one does.
+    helper: Option<PathBuf>,
 }
 
 /// What a command printed, and how it ended.
@@ -255,11 +261,36 @@ impl Child {
     /// The outcome, if everything in the sandbox has ended.
     ///
     /// # Errors
-    /// [`Error::Wait`] with what the operating system says.
+    /// [`Error::Wait`] with what the operating system says, or [`Error::Spawn`] if a helper
+    /// program has ended without having started the command.
     pub fn try_wait(&mut self) -> Result<Option<Outcome>, Error> {
-        self.inner.try_wait().map_err(|source| Error::Wait {
+        let outcome = self.inner.try_wait().map_err(|source| Error::Wait {
             backend: self.backend,
             source,
+        })?;
+        outcome
+            .map(|outcome| self.with_command(outcome, &[]))
+            .transpose()
+    }
+
+    /// The outcome, unless there was no command to have one: a helper program that could not set
+    /// the sandbox up must not look like a command that failed.
+    fn with_command(&self, outcome: Outcome, said: &[u8]) -> Result<Outcome, Error> {
+        let (Started::No, Some(helper)) = (outcome.started, &self.helper) else {
+            return Ok(outcome);
+        };
+        let mut why = match outcome.end {
+            End::Exited(status) => format!("it exited with status {status}"),
+            other => format!("it ended: {other:?}"),
+        };
+        let said = String::from_utf8_lossy(said);
+        if !said.trim().is_empty() {
+            why = format!("{why}: {}", said.trim());
+        }
+        let step = FailedStep::HelperSetup(helper.clone());
+        Err(Error::Spawn {
+            backend: self.backend,
+            error: Box::new(SpawnError::new(step, io::Error::other(why))),
         })
     }
 
@@ -267,35 +298,38 @@ impl Child {
     /// a pipe that the caller has not taken.
     ///
     /// # Errors
-    /// [`Error::Wait`] with what the operating system says.
+    /// As for [`try_wait`](Self::try_wait).
     pub fn wait(&mut self) -> Result<Outcome, Error> {
         drop(self.stdin.take());
-        self.inner.wait().map_err(|source| Error::Wait {
+        let outcome = self.inner.wait().map_err(|source| Error::Wait {
             backend: self.backend,
             source,
-        })
+        })?;
+        self.with_command(outcome, &[])
     }
 
     /// Waits as [`wait`](Self::wait) does, and sends the command each of `signals` that this
     /// process gets meanwhile; see [`spawn::block_signals`](sandboxlib_spawn::block_signals).
     ///
     /// # Errors
-    /// [`Error::Wait`] with what the operating system says.
+    /// As for [`try_wait`](Self::try_wait).
     pub fn wait_forwarding(&mut self, signals: &[i32]) -> Result<Outcome, Error> {
         drop(self.stdin.take());
-        self.inner
+        let outcome = self
+            .inner
             .wait_forwarding(signals)
             .map_err(|source| Error::Wait {
                 backend: self.backend,
                 source,
-            })
+            })?;
+        self.with_command(outcome, &[])
     }
 
     /// Waits, and gathers what comes through the pipes of standard output and error. Both are
     /// read as they fill, so neither can block the command.
     ///
     /// # Errors
-    /// [`Error::Wait`] with what the operating system says.
+    /// As for [`try_wait`](Self::try_wait).
     pub fn wait_with_output(mut self) -> Result<Output, Error> {
         drop(self.stdin.take());
         self.inner.stdout = self.stdout.take();
@@ -307,6 +341,7 @@ impl Child {
                     backend: self.backend,
                     source,
                 })?;
+        let outcome = self.with_command(outcome, &stderr)?;
         Ok(Output {
             outcome,
             stdout,

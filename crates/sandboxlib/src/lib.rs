@@ -10,9 +10,15 @@ pub use sandboxlib_mount as mount;
 /// Starting programs: the crate `sandboxlib-spawn`.
 pub use sandboxlib_spawn as spawn;
 
+/// The backend that drives bwrap: the crate `sandboxlib-bubblewrap`.
+#[cfg(feature = "bubblewrap")]
+pub use sandboxlib_bubblewrap as bubblewrap;
 /// The chroot backend: the crate `sandboxlib-chroot`.
 #[cfg(feature = "chroot")]
 pub use sandboxlib_chroot as chroot;
+/// The backend that drives linux-user-chroot: the crate `sandboxlib-linux-user-chroot`.
+#[cfg(feature = "linux-user-chroot")]
+pub use sandboxlib_linux_user_chroot as linux_user_chroot;
 /// The backend that uses Linux namespaces: the crate `sandboxlib-userns`.
 #[cfg(feature = "userns")]
 pub use sandboxlib_userns as userns;

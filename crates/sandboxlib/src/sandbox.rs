@@ -138,11 +138,11 @@ impl Sandbox {
     pub fn check(&self) -> Result<Check, Error> {
         let _span = debug_span!("check").entered();
         validate(&self.config)?;
-        let facts = sandboxlib_spawn::facts(&self.config);
+        let mut facts = sandboxlib_spawn::facts(&self.config);
         let mut config = self.config.clone();
         make_absolute(&mut config)?;
         let backends = ordered(self.names.as_deref(), &self.extra)?;
-        let (backend, effective, rejected) = choose(&config, &backends, &facts)?;
+        let (backend, effective, rejected) = choose(&config, &backends, &mut facts)?;
         debug!(backend = backend.name(), "chosen");
         let plan = plan(effective.config(), &HostView::new(effective.config()))?;
         let mut enforcement = enforcement(backend.name(), &effective, &plan);

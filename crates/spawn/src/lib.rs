@@ -20,12 +20,14 @@ mod posix;
 use posix as system;
 
 mod ending;
+mod helper;
 mod prepared;
 mod run;
 mod signals;
 mod streams;
 mod words;
 
+pub use helper::find_helper;
 pub use prepared::Prepared;
 pub use run::{Run, Stdio};
 pub use signals::block_signals;

@@ -1,10 +1,7 @@
-use std::ffi::OsString;
-
-use sandboxlib_config::SandboxPath;
-use sandboxlib_core::{FailedStep, HelperCall, Launch, SpawnError};
+use sandboxlib_core::{ChildScript, FailedStep, HelperCall, Launch, SpawnError, Started, Step};
 
 use crate::run::Run;
-use crate::{Child, system};
+use crate::{Child, helper, system};
 
 /// A launch that is ready to be started, as often as asked and from any thread.
 #[derive(Debug)]
@@ -31,8 +28,8 @@ impl Prepared {
             Launch::Direct(script) => Way::Script(system::Script::new(script)?),
             // A helper isolates; all that is left to do is to keep our own files out of it.
             Launch::Helper(call) => Way::Helper {
-                script: system::Script::new(&sandboxlib_core::ChildScript {
-                    steps: vec![sandboxlib_core::Step::Session],
+                script: system::Script::new(&ChildScript {
+                    steps: [&[Step::Session], call.before.as_slice()].concat(),
                 })?,
                 call: call.clone(),
             },
@@ -52,31 +49,18 @@ impl Prepared {
     pub fn start(&self, run: &Run) -> Result<Child, SpawnError> {
         match &self.way {
             Way::Script(script) => script.start(run),
-            Way::Helper { script, call } => script.start(&wrap(call, run)?).map_err(|mut error| {
-                error.started = sandboxlib_core::Started::No;
-                if let FailedStep::Exec { .. } = error.step {
-                    error.step = FailedStep::Helper(call.program.clone());
-                }
-                error
-            }),
+            Way::Helper { script, call } => {
+                let (wrapped, errand) = helper::wrap(call, run)?;
+                let mut child = script.start(&wrapped).map_err(|mut error| {
+                    error.started = Started::No;
+                    if let FailedStep::Exec { .. } = error.step {
+                        error.step = FailedStep::Helper(call.program.clone());
+                    }
+                    error
+                })?;
+                child.set_errand(errand);
+                Ok(child)
+            }
         }
     }
-}
-
-/// The helper's command line with the command behind it.
-fn wrap(call: &HelperCall, run: &Run) -> Result<Run, SpawnError> {
-    let mut wrapped = run.try_clone().map_err(|source| {
-        SpawnError::new(
-            FailedStep::Resources("a duplicate of a file descriptor"),
-            source,
-        )
-    })?;
-    let mut args: Vec<OsString> = call.arguments(&run.cwd).map(Into::into).collect();
-    args.push(run.program.clone());
-    args.extend(run.args.iter().cloned());
-    wrapped.args = args;
-    // The directory of the run is a matter of the helper's.
-    wrapped.cwd = SandboxPath::root();
-    wrapped.program = call.program.clone().into();
-    Ok(wrapped)
 }

@@ -96,7 +96,14 @@ impl Built {
         }
         Ok(Self {
             tests,
-            run_sandbox: copy(&self.run_sandbox)?,
+            run_sandbox: {
+                // The tests look for it there.
+                let helper = self.run_sandbox.with_file_name("linux-user-chroot");
+                if helper.exists() {
+                    copy(&helper)?;
+                }
+                copy(&self.run_sandbox)?
+            },
         })
     }
 }

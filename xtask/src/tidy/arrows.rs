@@ -7,7 +7,8 @@ const MOUNT: &str = "sandboxlib-mount";
 const CORE: &str = "sandboxlib-core";
 const FACADE: &str = "sandboxlib";
 const CONFORMANCE: &str = "sandboxlib-conformance";
-const BACKENDS: [&str; 4] = [
+const BACKENDS: [&str; 5] = [
+    "sandboxlib-bubblewrap",
     "sandboxlib-chroot",
     "sandboxlib-linux-user-chroot",
     "sandboxlib-sandbox-exec",
@@ -30,10 +31,16 @@ fn allowed(name: &str) -> Option<Vec<&'static str>> {
         SPAWN => contract(),
         CONFORMANCE => [contract(), vec![SPAWN]].concat(),
         FACADE => [contract(), vec![SPAWN], BACKENDS.to_vec()].concat(),
-        "run-sandbox" => vec![FACADE],
+        "run-sandbox" | "linux-user-chroot" => vec![FACADE],
         "sandboxlib-tests" => [
             contract(),
-            vec![SPAWN, FACADE, CONFORMANCE, "run-sandbox"],
+            vec![
+                SPAWN,
+                FACADE,
+                CONFORMANCE,
+                "run-sandbox",
+                "linux-user-chroot",
+            ],
             BACKENDS.to_vec(),
         ]
         .concat(),

@@ -1,7 +1,7 @@
 //! The init program as a file that can be executed by descriptor.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::OnceLock;
@@ -52,6 +52,14 @@ fn in_memory() -> io::Result<OwnedFd> {
     if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } != 0 {
         return Err(io::Error::last_os_error());
     }
+    Ok(file.into())
+}
+
+/// A file without a name that holds `data`, to be read from its beginning.
+pub(crate) fn content(data: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = File::from(memfd(libc::MFD_CLOEXEC)?);
+    file.write_all(data)?;
+    file.rewind()?;
     Ok(file.into())
 }
 

@@ -26,6 +26,7 @@ use sandboxlib_core::{ChildScript, SpawnError};
 
 pub use diagnose::{diagnose, diagnose_command};
 pub use facts::facts;
+pub(crate) use init::content;
 pub use process::{Child, Signaller};
 pub use view::HostView;
 

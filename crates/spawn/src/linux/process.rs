@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use sandboxlib_core::{End, FailedStep, Outcome, SpawnError, Started};
 
+use crate::helper::Errand;
+
 use super::poll::{self, Interest};
 use super::raw;
 use super::wire::{Message, kind};
@@ -135,6 +137,8 @@ pub struct Child {
     /// The wait status of the command, as the init program told it.
     status: Option<i32>,
     outcome: Option<Outcome>,
+    /// What belongs to the run of a helper program, if it is one.
+    errand: Option<Errand>,
 }
 
 impl Child {
@@ -161,7 +165,13 @@ impl Child {
             killed: None,
             status: None,
             outcome: None,
+            errand: None,
         }
+    }
+
+    /// Keeps what belongs to the run of a helper program until everything has ended.
+    pub(crate) fn set_errand(&mut self, errand: Errand) {
+        self.errand = Some(errand);
     }
 
     /// The process id, on the host, of the sandbox's first process.
@@ -353,7 +363,11 @@ impl Child {
             // Somebody else killed the init program.
             (None, None) => End::Signalled(info.unwrap_or(libc::SIGKILL)),
         };
-        let mut outcome = Outcome::new(end, Started::Yes, self.pid);
+        let started = self
+            .errand
+            .as_mut()
+            .map_or(Started::Yes, |errand| errand.started(end));
+        let mut outcome = Outcome::new(end, started, self.pid);
         outcome.wall = self.began.elapsed();
         if let Some(usage) = usage {
             outcome.user = duration(usage.ru_utime);

@@ -21,6 +21,7 @@ use sandboxlib_core::{ChildScript, Diagnosis, FailedStep, HostFacts, Os, SpawnEr
 pub use process::{Child, Signaller};
 pub use view::HostView;
 
+pub(crate) use crate::helper::unlinked_file as content;
 use crate::run::Run;
 
 /// A script that has been made ready to run, as often as asked and from any thread.

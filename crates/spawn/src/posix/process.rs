@@ -12,6 +12,7 @@ use sandboxlib_core::{End, Outcome, Started};
 
 use super::poll::{self, Catcher};
 use crate::ending::{decode, duration};
+use crate::helper::Errand;
 use crate::streams::{Ends, Gather};
 
 /// A process that is the caller's child. Its number is its own until it has been waited for,
@@ -164,6 +165,8 @@ pub struct Child {
     deadline: Option<Instant>,
     killed: Option<End>,
     outcome: Option<Outcome>,
+    /// What belongs to the run of a helper program, if it is one.
+    errand: Option<Errand>,
 }
 
 impl Child {
@@ -181,6 +184,7 @@ impl Child {
             deadline: None,
             killed: None,
             outcome: None,
+            errand: None,
         }
     }
 
@@ -188,6 +192,11 @@ impl Child {
     pub(super) fn watch(&mut self) -> io::Result<()> {
         self.ended = Some(end_of(self.process.pid)?);
         Ok(())
+    }
+
+    /// Keeps what belongs to the run of a helper program until everything has ended.
+    pub(crate) fn set_errand(&mut self, errand: Errand) {
+        self.errand = Some(errand);
     }
 
     /// The process id of the command.
@@ -330,7 +339,11 @@ impl Child {
             (end, _) => end,
         };
         let pid = self.id();
-        let mut outcome = Outcome::new(end, Started::Yes, pid);
+        let started = self
+            .errand
+            .as_mut()
+            .map_or(Started::Yes, |errand| errand.started(end));
+        let mut outcome = Outcome::new(end, started, pid);
         outcome.wall = self.began.elapsed();
         outcome.user = duration(usage.ru_utime);
         outcome.system = duration(usage.ru_stime);

@@ -1,0 +1,168 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod mounts;
+mod support;
+mod who;
+
+use std::path::{Path, PathBuf};
+
+use sandboxlib_config::{Capabilities, Config};
+use sandboxlib_core::{
+    Backend, CapSet, EffectiveConfig, HelperArg, HelperCall, HostFacts, Launch, NamespaceSet,
+    PrepareError, Reason, Started, Support,
+};
+use sandboxlib_mount::{MountPlan, PlanStep};
+
+use who::Who;
+
+/// The backend that drives bwrap (bubblewrap).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bubblewrap {
+    program: PathBuf,
+}
+
+impl Bubblewrap {
+    /// The name of the backend.
+    pub const NAME: &'static str = "bubblewrap";
+
+    /// The backend that drives this program: a path, or a name to be looked up in PATH.
+    pub fn with_program(program: impl Into<PathBuf>) -> Self {
+        Self {
+            program: program.into(),
+        }
+    }
+}
+
+impl Default for Bubblewrap {
+    /// The backend that drives the `bwrap` in PATH.
+    fn default() -> Self {
+        Self::with_program("bwrap")
+    }
+}
+
+/// How many words bwrap takes, the command's included (`MAX_ARGS` in bubblewrap.c).
+const MOST_WORDS: usize = 9000;
+/// How many of them are left to a command, whose length is not known when it is prepared.
+const LEFT_TO_COMMAND: usize = 500;
+
+impl Backend for Bubblewrap {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn helper(&self) -> Option<&Path> {
+        Some(&self.program)
+    }
+
+    fn support(&self, facts: &HostFacts) -> Support {
+        support::support(&self.program, facts)
+    }
+
+    fn prepare(
+        &self,
+        config: &EffectiveConfig,
+        plan: MountPlan,
+        facts: &HostFacts,
+    ) -> Result<Launch, PrepareError> {
+        let Some(helper) = facts.helper(&self.program) else {
+            return Err(support::missing(&self.program).into());
+        };
+        let config = config.config();
+        let who = Who::choose(config, facts, helper.setuid_root)?;
+        let keep = capabilities(config, &who, &plan, facts)?;
+        let mut call = HelperCall::new(&helper.path, Started::Unknown);
+        // Written when the command has ended, and never if it could not be started.
+        call.reports = Some("\"exit-code\"");
+        call.before.clone_from(&who.before);
+        call.arg("--json-status-fd").arg(HelperArg::Report);
+        call.args(["--die-with-parent", "--new-session"]);
+        if who.unshare {
+            call.arg("--unshare-user");
+        }
+        if let Some((uid, gid)) = who.mapped {
+            call.args(["--uid".to_owned(), uid.to_string()]);
+            call.args(["--gid".to_owned(), gid.to_string()]);
+        }
+        let wanted = NamespaceSet::asked_for(config);
+        for (there, option) in [
+            (wanted.pid, "--unshare-pid"),
+            (wanted.ipc, "--unshare-ipc"),
+            (wanted.uts, "--unshare-uts"),
+            (wanted.net, "--unshare-net"),
+            (wanted.cgroup, "--unshare-cgroup"),
+        ] {
+            if there {
+                call.arg(option);
+            }
+        }
+        if let Some(name) = &config.hostname {
+            call.arg("--hostname").arg(name.clone());
+        }
+        // Where bwrap is set-user-id it leaves an ordinary user none, and does not discuss it.
+        if who.may_choose_capabilities {
+            call.args(["--cap-drop", "ALL"]);
+            for name in keep.names() {
+                call.args(["--cap-add".to_owned(), name]);
+            }
+        }
+        mounts::add(&mut call, &plan.steps, &who)?;
+        call.arg("--chdir").arg(HelperArg::Cwd).arg("--");
+        let most = MOST_WORDS - LEFT_TO_COMMAND;
+        if call.args.len() > most {
+            let words = call.args.len();
+            let text = format!(
+                "bwrap takes {MOST_WORDS} words at most, of which {LEFT_TO_COMMAND} are left to \
+                 the command, and this would take {words}"
+            );
+            return Err(Reason::new(text).into());
+        }
+        Ok(Launch::Helper(call))
+    }
+}
+
+/// The capabilities that the command keeps.
+fn capabilities(
+    config: &Config,
+    who: &Who,
+    plan: &MountPlan,
+    facts: &HostFacts,
+) -> Result<CapSet, PrepareError> {
+    let masks = plan
+        .steps
+        .iter()
+        .any(|step| matches!(step, PlanStep::Mask { .. }));
+    let (keep, said) = match &config.capabilities {
+        Capabilities::Only(names) => {
+            let set = CapSet::from_names(names).map_err(|e| Reason::new(e.to_string()))?;
+            (set, true)
+        }
+        _ if who.uid_inside != 0 || !who.may_choose_capabilities => (CapSet::EMPTY, false),
+        _ if masks => (CapSet::FILES.without(CapSet::DAC_OVERRIDE), false),
+        _ => (CapSet::FILES, false),
+    };
+    if !keep.is_empty() && !who.may_choose_capabilities {
+        let text = "a bwrap that is set-user-id leaves an ordinary user no capability";
+        return Err(Reason::new(text).into());
+    }
+    // dac_override, dac_read_search, sys_admin.
+    let opens_masks = CapSet::from_bits(1 << 1 | 1 << 2 | 1 << 21);
+    if masks && keep.bits() & opens_masks.bits() != 0 {
+        let text = "a masked path is open to a command with CAP_DAC_OVERRIDE, \
+                    CAP_DAC_READ_SEARCH or CAP_SYS_ADMIN";
+        return Err(Reason::new(text).into());
+    }
+    if who.unshare {
+        return Ok(keep);
+    }
+    let missing = keep.without(facts.capabilities);
+    if said && !missing.is_empty() {
+        let names: Vec<String> = missing.names().collect();
+        let text = format!("the caller has no {} to pass on", names.join(", "));
+        return Err(Reason::new(text).into());
+    }
+    Ok(keep.without(missing))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+use std::borrow::Cow;
+use std::path::Path;
+
+use sandboxlib_config::Feature;
+use sandboxlib_core::{CapSet, Hint, HostFacts, Knob, Os, Reason, Support};
+
+/// The first version with all of the options used here: `--size` came with 0.7,
+/// `--disable-userns` with 0.8, which is also what the oldest supported systems have.
+const OLDEST: (u32, u32) = (0, 8);
+
+pub(crate) fn support(program: &Path, facts: &HostFacts) -> Support {
+    if facts.os != Os::Linux {
+        let hint = Hint::new(Knob::Os, "use the backend of this system, such as chroot");
+        return Support::unusable(Reason::new("bubblewrap exists on Linux alone").hint(hint));
+    }
+    let Some(helper) = facts.helper(program) else {
+        return Support::unusable(missing(program));
+    };
+    if helper.numbers().is_none_or(|found| found < OLDEST) {
+        let (path, found) = (&helper.path, &helper.version);
+        let (major, minor) = OLDEST;
+        let text = format!("{path:?} is {found:?}, and {major}.{minor} or newer is needed");
+        let advice = format!("install bubblewrap {major}.{minor} or newer");
+        return Support::unusable(Reason::new(text).hint(Hint::new(bwrap(), advice)));
+    }
+    if facts.uid != 0 && !facts.capabilities.is_empty() && !helper.setuid_root {
+        let text = "bwrap refuses a caller who has capabilities and is not root";
+        let hint = Hint::new(
+            Knob::Request("backend"),
+            "use the userns backend, or give the capabilities up",
+        );
+        return Support::unusable(Reason::new(text).hint(hint));
+    }
+    let all = Support::nothing(Reason::new("bwrap has no option for it"))
+        .with(Feature::ALL.iter().copied())
+        .lacks(
+            Feature::Time,
+            Reason::new("bwrap has no option for a time namespace"),
+        );
+    let no_user = facts.user_namespace_reason();
+    if privileged(facts) {
+        return match no_user {
+            Some(reason) => all.lacks(Feature::User, reason),
+            None => all,
+        };
+    }
+    let all = all.lacks(
+        Feature::Subordinate,
+        Reason::new("bwrap maps a single id").hint(Hint::new(
+            Knob::Request("backend"),
+            "use the userns backend",
+        )),
+    );
+    match no_user {
+        Some(reason) if !helper.setuid_root => Support::unusable(reason),
+        _ => all,
+    }
+}
+
+/// Whether bwrap can do without a user namespace.
+pub(crate) fn privileged(facts: &HostFacts) -> bool {
+    facts.uid == 0 && facts.capabilities.contains(CapSet::SYS_ADMIN)
+}
+
+/// Why there is nothing to be had without the program.
+pub(crate) fn missing(program: &Path) -> Reason {
+    let text = format!("the program {program:?} is not installed");
+    Reason::new(text).hint(Hint::new(bwrap(), "install bubblewrap"))
+}
+
+fn bwrap() -> Knob {
+    Knob::Program {
+        name: Cow::Borrowed("bwrap"),
+        package: Some("bubblewrap"),
+    }
+}
