@@ -51,21 +51,26 @@ fn compile(out: &Path) -> bool {
             "-Crelocation-model=static",
         ])
         .args(["-Coverflow-checks=off", "-Cdebuginfo=0", "-Cstrip=symbols"])
-        .args([
-            "-Clink-arg=-nostartfiles",
-            "-Clink-arg=-nostdlib",
-            "-Clink-arg=-static",
-        ])
-        .args([
-            "-Clink-arg=-Wl,--build-id=none",
-            "-Clink-arg=-Wl,-z,noexecstack",
-        ])
         .args(["-Aunused", "--target", &target, "-o"])
         .arg(out)
         .arg("src/init/main.rs");
-    if target != host {
-        // A foreign object needs a linker that knows it; rustc brings one for every target.
-        command.args(["-Clinker=rust-lld", "-Clinker-flavor=gnu-lld"]);
+    if target == host {
+        // By the C compiler, which would add what libc needs.
+        command
+            .args(["-nostartfiles", "-nostdlib", "-static"].map(|arg| format!("-Clink-arg={arg}")))
+            .args([
+                "-Clink-arg=-Wl,--build-id=none",
+                "-Clink-arg=-Wl,-z,noexecstack",
+            ]);
+    } else {
+        // A foreign object needs a linker that knows it; rustc brings one for every target. It
+        // adds nothing by itself, and takes no arguments that are meant for a C compiler.
+        command
+            .args(["-Clinker=rust-lld", "-Clinker-flavor=ld.lld"])
+            .args(
+                ["-static", "--build-id=none", "-znoexecstack"]
+                    .map(|arg| format!("-Clink-arg={arg}")),
+            );
     }
     command.status().is_ok_and(|status| status.success())
 }
