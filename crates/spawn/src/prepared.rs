@@ -52,13 +52,17 @@ impl Prepared {
     pub fn start(&self, run: &Run) -> Result<Child, SpawnError> {
         match &self.way {
             Way::Script(script) => script.start(run),
-            Way::Helper { script, call } => script.start(&wrap(call, run)?).map_err(|mut error| {
-                error.started = sandboxlib_core::Started::No;
-                if let FailedStep::Exec { .. } = error.step {
-                    error.step = FailedStep::Helper(call.program.clone());
-                }
-                error
-            }),
+            Way::Helper { script, call } => {
+                let mut child = script.start(&wrap(call, run)?).map_err(|mut error| {
+                    error.started = sandboxlib_core::Started::No;
+                    if let FailedStep::Exec { .. } = error.step {
+                        error.step = FailedStep::Helper(call.program.clone());
+                    }
+                    error
+                })?;
+                child.set_on_failure(call.on_failure);
+                Ok(child)
+            }
         }
     }
 }

@@ -134,6 +134,8 @@ pub struct Child {
     /// The wait status of the command, as the init program told it.
     status: Option<i32>,
     outcome: Option<Outcome>,
+    /// What is known about the command having been started if it does not succeed.
+    on_failure: Started,
 }
 
 impl Child {
@@ -160,7 +162,13 @@ impl Child {
             killed: None,
             status: None,
             outcome: None,
+            on_failure: Started::Yes,
         }
+    }
+
+    /// A helper program that fails need not have come as far as starting the command.
+    pub(crate) fn set_on_failure(&mut self, started: Started) {
+        self.on_failure = started;
     }
 
     /// The process id, on the host, of the sandbox's first process.
@@ -351,7 +359,11 @@ impl Child {
             // Somebody else killed the init program.
             (None, None) => End::Signalled(info.unwrap_or(libc::SIGKILL)),
         };
-        let mut outcome = Outcome::new(end, Started::Yes, self.pid);
+        let started = match end {
+            End::Exited(0) => Started::Yes,
+            _ => self.on_failure,
+        };
+        let mut outcome = Outcome::new(end, started, self.pid);
         outcome.wall = self.began.elapsed();
         if let Some(usage) = usage {
             outcome.user = duration(usage.ru_utime);

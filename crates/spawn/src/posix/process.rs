@@ -163,6 +163,8 @@ pub struct Child {
     deadline: Option<Instant>,
     killed: Option<End>,
     outcome: Option<Outcome>,
+    /// What is known about the command having been started if it does not succeed.
+    on_failure: Started,
 }
 
 impl Child {
@@ -180,6 +182,7 @@ impl Child {
             deadline: None,
             killed: None,
             outcome: None,
+            on_failure: Started::Yes,
         }
     }
 
@@ -187,6 +190,11 @@ impl Child {
     pub(super) fn watch(&mut self) -> io::Result<()> {
         self.ended = Some(end_of(self.process.pid)?);
         Ok(())
+    }
+
+    /// A helper program that fails need not have come as far as starting the command.
+    pub(crate) fn set_on_failure(&mut self, started: Started) {
+        self.on_failure = started;
     }
 
     /// The process id of the command.
@@ -329,7 +337,11 @@ impl Child {
             (end, _) => end,
         };
         let pid = self.id();
-        let mut outcome = Outcome::new(end, Started::Yes, pid);
+        let started = match end {
+            End::Exited(0) => Started::Yes,
+            _ => self.on_failure,
+        };
+        let mut outcome = Outcome::new(end, started, pid);
         outcome.wall = self.began.elapsed();
         outcome.user = duration(usage.ru_utime);
         outcome.system = duration(usage.ru_stime);
