@@ -9,7 +9,8 @@
 use std::sync::Arc;
 
 use sandboxlib::core::{
-    Backend, EffectiveConfig, HelperCall, HostFacts, Launch, PrepareError, Reason, Started, Support,
+    Backend, EffectiveConfig, HelperArg, HelperCall, HostFacts, Launch, PrepareError, Reason,
+    Started, Support,
 };
 use sandboxlib::mount::MountPlan;
 use sandboxlib::{Config, End, Error, FeatureSet, KillScope, Root, RootAccess, Sandbox};
@@ -31,10 +32,12 @@ impl Backend for Env {
         _: &HostFacts,
     ) -> Result<Launch, PrepareError> {
         let mut call = HelperCall::new("/usr/bin/env", Started::Unknown);
-        call.arg("VIA=env");
+        call.arg("--chdir").arg(HelperArg::Cwd);
         Ok(Launch::Helper(call))
     }
 }
+
+sandboxlib_conformance::conformance!(Env);
 
 #[test]
 fn the_page_shows_this_backend() {
@@ -84,10 +87,10 @@ fn what_is_preferred_runs_and_is_reported() {
     assert_eq!(enforcement.kill_scope, KillScope::ProcessGroup);
     let output = prepared
         .command("/bin/sh")
-        .args(["-c", "echo $VIA $SET; exit 7"])
+        .args(["-c", "echo $SET; exit 7"])
         .env("SET", "set")
         .output()
         .unwrap();
     assert_eq!(output.outcome.end, End::Exited(7));
-    assert_eq!(output.stdout, b"env set\n");
+    assert_eq!(output.stdout, b"set\n");
 }

@@ -1,12 +1,11 @@
 //! Who may depend on whom.
 
-use super::{Fault, Package, SPAWN};
+use super::{CONFORMANCE, Fault, Package, SPAWN};
 
 const CONFIG: &str = "sandboxlib-config";
 const MOUNT: &str = "sandboxlib-mount";
 const CORE: &str = "sandboxlib-core";
 const FACADE: &str = "sandboxlib";
-const CONFORMANCE: &str = "sandboxlib-conformance";
 const BACKENDS: [&str; 5] = [
     "sandboxlib-bubblewrap",
     "sandboxlib-chroot",
@@ -129,6 +128,8 @@ mod tests {
             []
         );
         assert_eq!(faults_with(package(SPAWN, &[CORE, "nix", "libc"], &[])), []);
+        let suite = package(CONFORMANCE, &[CONFIG, MOUNT, CORE, SPAWN, "tempfile"], &[]);
+        assert_eq!(faults_with(suite), []);
     }
 
     #[test]
@@ -143,6 +144,9 @@ mod tests {
             (CONFIG, MOUNT),
             (CORE, SPAWN),
             (FACADE, CONFORMANCE),
+            (CONFORMANCE, FACADE),
+            (CONFORMANCE, BACKENDS[0]),
+            (CONFORMANCE, "nix"),
             ("run-sandbox", SPAWN),
             ("xtask", CONFIG),
             (CONFIG, "libc"),

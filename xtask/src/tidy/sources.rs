@@ -4,10 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::text::{code_lines, has_word};
-use super::{Fault, Package, SPAWN};
+use super::{CONFORMANCE, Fault, Package, SPAWN};
 use crate::Result;
 
 const LONGEST: usize = 800;
+/// The files of the conformance suite's probe that hold unsafe code.
+const PROBE_CALLS: [&str; 3] = ["sys.rs", "x86_64.rs", "aarch64.rs"];
 const FORBID: &str = "#![forbid(unsafe_code)]";
 /// What decides by platform. A feature or `test` is no platform.
 const PLATFORM: [&str; 5] = [
@@ -37,7 +39,7 @@ pub(super) fn check(root: &Path, packages: &[Package]) -> Result<Vec<Fault>> {
             let in_src = file.starts_with(package.dir.join("src"));
             let is_crate = package.dir.starts_with(root.join("crates"));
             let lines = code_lines(&source);
-            if spawn {
+            if spawn || is_of_the_probe(package, &file) {
                 faults.extend(unsafe_without_reason(&place, &source, &lines));
             } else {
                 faults.extend(lines_with(
@@ -66,6 +68,15 @@ pub(super) fn check(root: &Path, packages: &[Package]) -> Result<Vec<Fault>> {
         }
     }
     Ok(faults)
+}
+
+/// The probe of the conformance suite is a program of its own, without libc, which no library
+/// links: what makes its system calls is unsafe there, and argued for as in spawn.
+fn is_of_the_probe(package: &Package, file: &Path) -> bool {
+    package.name == CONFORMANCE
+        && PROBE_CALLS
+            .iter()
+            .any(|name| file == package.dir.join("probe").join(name))
 }
 
 /// The Rust files of a package.
@@ -286,6 +297,21 @@ mod tests {
         }
         let long = "//\n".repeat(LONGEST + 1);
         assert_eq!(faults_of("sandboxlib-core", "src/a.rs", &long).len(), 1);
+    }
+
+    #[test]
+    fn the_probe_has_one_place_for_unsafe_code() {
+        let proved = "// SAFETY: a number.\nlet x = unsafe { g() };\n";
+        let bare = "unsafe { g() }\n";
+        assert_eq!(faults_of(CONFORMANCE, "probe/sys.rs", proved), [""; 0]);
+        for (name, file, source) in [
+            (CONFORMANCE, "probe/sys.rs", bare),
+            (CONFORMANCE, "probe/main.rs", proved),
+            (CONFORMANCE, "src/sys.rs", proved),
+            ("sandboxlib-core", "probe/sys.rs", proved),
+        ] {
+            assert_eq!(faults_of(name, file, source).len(), 1, "{name} {file}");
+        }
     }
 
     #[test]

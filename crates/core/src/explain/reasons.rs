@@ -112,7 +112,14 @@ impl HostFacts {
     #[must_use]
     pub fn subordinate_reason(&self) -> Option<Reason> {
         if self.id_mapper() == IdMapper::Any {
-            return None;
+            // Root of a user namespace with nobody else in it has no range to pass on.
+            let alone = |map: &[IdRange]| map.iter().map(|r| u64::from(r.count)).sum::<u64>() <= 1;
+            return (alone(&self.uid_map) || alone(&self.gid_map)).then(|| {
+                let text = "the caller lives in a user namespace that has no ids but the caller's";
+                let advice = "map more ids where that namespace is made (`unshare --map-auto`)";
+                let knob = Knob::Path("/proc/self/uid_map".into());
+                Reason::new(text).hint(Hint::new(knob, advice))
+            });
         }
         let found = self.subordinate.as_ref()?;
         let mut text: Option<&'static str> = None;

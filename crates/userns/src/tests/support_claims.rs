@@ -94,6 +94,15 @@ fn what_is_lacking_where() {
             but(root(), |f| f.subordinate = Some(Subordinate::default())),
             vec![],
         ),
+        // Root of a user namespace that has nobody else, such as `unshare -r` makes.
+        (
+            but(root(), |f| {
+                f.uid_map = vec![range(0, 1000, 1)];
+                f.gid_map = vec![range(0, 1000, 1)];
+            }),
+            vec![Feature::Subordinate],
+        ),
+        (nested(), vec![]),
         (
             no_user_namespaces(root()),
             vec![Feature::User, Feature::Subordinate],

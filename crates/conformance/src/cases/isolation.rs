@@ -1,0 +1,252 @@
+//! Namespaces and ids.
+
+use std::io::{PipeReader, Read as _};
+use std::os::fd::OwnedFd;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use sandboxlib_config::{
+    Config, Feature, Ids, Isolation, Mount, MountKind, Network, UserNamespace,
+};
+use sandboxlib_core::End;
+use sandboxlib_spawn::{Child, Run};
+
+use crate::Case;
+use crate::case::CASE;
+use crate::case::Expect::{Begins, Done, Fails, Holds, Is, NotAsOnHost};
+use crate::case::errno::{EACCES, ECONNREFUSED, ENOENT, EPERM, ESRCH};
+use crate::fault::What;
+use crate::stage::Stage;
+use crate::world::World;
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "the_network_is_its_own",
+        needs: &[Feature::Network],
+        config: |config, _| config.network = Network::Isolated,
+        asks: &[
+            ("interfaces", Is("lo")),
+            ("connect {port}", Fails(&[ECONNREFUSED])),
+            ("loopback", Is("connected")),
+        ],
+        ..CASE
+    },
+    Case {
+        name: "sockets_without_a_file_are_out_of_reach",
+        needs: &[Feature::Network],
+        config: |config, _| config.network = Network::Isolated,
+        by_hand: Some(abstract_socket),
+        ..CASE
+    },
+    Case {
+        name: "other_processes_are_out_of_reach",
+        needs: &[Feature::Pid],
+        config: |config, _| config.namespaces.pid = Isolation::Isolated,
+        asks: &[
+            ("kill {pid} 0", Fails(&[ESRCH])),
+            (
+                "parent",
+                Holds("the first process, or none that it sees", |_, pid| {
+                    pid.len() == 1
+                }),
+            ),
+        ],
+        ..CASE
+    },
+    Case {
+        name: "nothing_outlives_the_run",
+        needs: &[Feature::Pid],
+        config: |config, _| config.namespaces.pid = Isolation::Isolated,
+        by_hand: Some(|stage| {
+            let (run, reader) = with_pipe(stage, "linger 20 : pid")?;
+            let child = stage.start(&run)?;
+            // Ours of its writing end.
+            drop(run);
+            let done = stage.finish(child)?;
+            closed(reader)?;
+            done.ended(stage, End::Exited(0))
+        }),
+        ..CASE
+    },
+    Case {
+        name: "a_child_that_is_dropped_is_dead",
+        needs: &[Feature::Pid],
+        config: |config, _| config.namespaces.pid = Isolation::Isolated,
+        by_hand: Some(|stage| {
+            let (run, reader) = with_pipe(stage, "linger 20 : sleep 20")?;
+            let mut child: Child = stage.start(&run)?;
+            drop(run);
+            // It has left its process behind once it has answered.
+            let mut byte = [0];
+            if let Some(output) = &mut child.stdout {
+                output.read_exact(&mut byte)?;
+            }
+            drop(child);
+            closed(reader)
+        }),
+        ..CASE
+    },
+    Case {
+        name: "ipc_is_its_own",
+        needs: &[Feature::Ipc],
+        config: |config, _| config.namespaces.ipc = Isolation::Isolated,
+        before: &["shm make {key}", "mq make sandboxlib-{key}"],
+        asks: &[
+            ("shm find {key}", Fails(&[ENOENT])),
+            ("mq find sandboxlib-{key}", Fails(&[ENOENT])),
+        ],
+        after: &["shm remove {key}", "mq remove sandboxlib-{key}"],
+        ..CASE
+    },
+    Case {
+        name: "a_host_name_of_its_own",
+        needs: &[Feature::Uts],
+        config: |config, _| {
+            config.namespaces.uts = Isolation::Isolated;
+            config.hostname = Some("conformance-box".into());
+        },
+        asks: &[("hostname", Is("conformance-box"))],
+        ..CASE
+    },
+    Case {
+        name: "a_cgroup_view_of_its_own",
+        needs: &[Feature::Cgroup, Feature::Proc, Feature::Pid],
+        files: &[("root/proc/", "")],
+        config: |config, world| {
+            config.namespaces.cgroup = Isolation::Isolated;
+            with_proc(config, world);
+        },
+        asks: &[(
+            "readlink @proc/self/ns/cgroup",
+            NotAsOnHost("readlink /proc/self/ns/cgroup"),
+        )],
+        ..CASE
+    },
+    Case {
+        name: "clocks_of_its_own",
+        needs: &[Feature::Time, Feature::Proc, Feature::Pid],
+        files: &[("root/proc/", "")],
+        config: |config, world| {
+            config.namespaces.time = Isolation::Isolated;
+            with_proc(config, world);
+        },
+        asks: &[(
+            "readlink @proc/self/ns/time",
+            NotAsOnHost("readlink /proc/self/ns/time"),
+        )],
+        ..CASE
+    },
+    Case {
+        name: "a_user_namespace_of_its_own",
+        needs: &[Feature::User, Feature::Proc, Feature::Pid],
+        files: &[("root/proc/", "")],
+        config: |config, world| {
+            config.namespaces.user = UserNamespace::Isolated;
+            with_proc(config, world);
+        },
+        asks: &[(
+            "readlink @proc/self/ns/user",
+            NotAsOnHost("readlink /proc/self/ns/user"),
+        )],
+        ..CASE
+    },
+    Case {
+        name: "ids_as_asked_for",
+        needs: &[Feature::Ids],
+        config: |config, _| {
+            config.ids = Ids::Pair {
+                uid: 1234,
+                gid: 2345,
+            }
+        },
+        unfit: |facts| facts.ids_reason(1234, 2345).is_some(),
+        asks: &[
+            ("ids", Begins("1234 1234 1234 2345 2345 2345")),
+            (
+                "ids",
+                Holds("no group of the caller's", |_, ids| {
+                    // 65534 stands for an id that has no name inside.
+                    let mut groups = ids.split(' ').skip(6);
+                    groups.all(|group| ["2345", "65534"].contains(&group))
+                }),
+            ),
+            ("capabilities", Is("0")),
+        ],
+        ..CASE
+    },
+    Case {
+        name: "root_inside",
+        needs: &[Feature::Ids],
+        files: &[("root/file", "old")],
+        config: |config, _| config.ids = Ids::ROOT,
+        asks: &[
+            ("ids", Begins("0 0 0 0 0 0")),
+            ("stat @file", Begins("file 644 0 0")),
+            ("mknod @null", Fails(&[EPERM, EACCES])),
+        ],
+        ..CASE
+    },
+    Case {
+        name: "a_range_of_ids",
+        needs: &[Feature::Subordinate],
+        files: &[("root/file", "old")],
+        config: |config, _| config.ids = Ids::Subordinate,
+        asks: &[
+            ("ids", Begins("0 0 0 0 0 0")),
+            ("chown @file 5 6", Done),
+            ("stat @file", Is("file 644 5 6")),
+            ("chown @file 1000 1000", Done),
+            ("chown @file 0 0", Done),
+        ],
+        ..CASE
+    },
+];
+
+fn with_proc(config: &mut Config, world: &World) {
+    config.namespaces.pid = Isolation::Isolated;
+    config.mounts = vec![Mount::new(world.at("proc"), MountKind::Proc)];
+}
+
+/// A local socket with a name that is in no file system, held open on the host.
+fn abstract_socket(stage: &Stage<'_>) -> Result<(), What> {
+    let _listener = stage
+        .world
+        .start_on_host("listen-abstract sandboxlib-{key} : sleep 25")?;
+    let asks = [(
+        "connect-abstract sandboxlib-{key}",
+        Fails(&[ECONNREFUSED, EPERM, EACCES]),
+    )];
+    let question = asks[0].0;
+    // Without anybody who listens, it would be out of reach for everybody.
+    if !matches!(
+        stage.world.ask_host(question),
+        Some(crate::answer::Answer::Ok(_))
+    ) {
+        return Err(What::Other(
+            "the suite's own socket cannot be reached".to_owned(),
+        ));
+    }
+    let done = stage.run(&stage.probe(question))?;
+    stage.check(&asks, &done)?;
+    done.ended(stage, End::Exited(0))
+}
+
+/// A run that holds the writing end of a pipe, as descriptor 5.
+fn with_pipe(stage: &Stage<'_>, questions: &str) -> Result<(Run, PipeReader), What> {
+    let (reader, writer) = std::io::pipe()?;
+    let mut run = stage.probe(questions);
+    run.fds.push((OwnedFd::from(writer), 5));
+    Ok((run, reader))
+}
+
+/// Whether nobody holds the writing end. Whoever does is one that was left behind, and ends by
+/// itself after a while, in which nobody waits for it.
+fn closed(mut reader: PipeReader) -> Result<(), What> {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || tell.send(reader.read_to_end(&mut Vec::new())));
+    match told.recv_timeout(Duration::from_secs(3)) {
+        Ok(end) => end.map(drop).map_err(What::Suite),
+        Err(_) => Err(What::Other("a process of the sandbox lived on".to_owned())),
+    }
+}

@@ -1,0 +1,130 @@
+use std::fs;
+
+use sandboxlib_config::Feature;
+use sandboxlib_core::{Backend, Launch, negotiate};
+use sandboxlib_mount::{HostFs, plan};
+use sandboxlib_spawn::Prepared;
+
+use crate::case::Case;
+use crate::fault::{Fault, What};
+use crate::stage::Stage;
+use crate::world::{PROBE, World};
+
+/// How a backend stands to a case that it does not fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// It claims the features, and they hold.
+    Held,
+    /// It claims them not all, or this host lacks what the case is about, and it refuses, for
+    /// this reason.
+    Refused(String),
+    /// There is no probe for this system, so nothing was tried.
+    NoProbe,
+}
+
+/// Plays `case` with `backend` on this host.
+///
+/// # Errors
+/// [`Fault`] if the backend claims what the case needs and does not deliver.
+pub fn run(case: &Case, backend: &dyn Backend) -> Result<Verdict, Fault> {
+    let mut script = None;
+    play(case, backend, &mut script).map_err(|what| Fault {
+        backend: backend.name(),
+        case: case.name,
+        what: Box::new(what),
+        script,
+    })
+}
+
+fn play(case: &Case, backend: &dyn Backend, script: &mut Option<String>) -> Result<Verdict, What> {
+    if PROBE.is_empty() {
+        return Ok(Verdict::NoProbe);
+    }
+    let own_root = case.needs.contains(&Feature::Root) || has_roots(backend);
+    let world = World::new(case, own_root)?;
+    let config = world.config(case);
+    let facts = sandboxlib_spawn::facts(&config);
+    let effective = match negotiate(&config, &backend.support(&facts)) {
+        Ok(effective) => effective,
+        Err(refusal) => return Ok(Verdict::Refused(refusal.to_string())),
+    };
+    let plan = plan(effective.config(), &HostFs).map_err(What::Plan)?;
+    let mut may_change: Vec<String> = plan
+        .created_on_host()
+        .map(|path| path.as_path().display().to_string())
+        .collect();
+    let launch = match backend.prepare(&effective, plan, &facts) {
+        Ok(launch) => launch,
+        Err(refusal) if (case.unfit)(&facts) => return Ok(Verdict::Refused(refusal.to_string())),
+        Err(refusal) => return Err(What::Refused(refusal)),
+    };
+    *script = Some(describe(&launch));
+    let prepared = Prepared::new(&launch).map_err(|error| What::Start(Box::new(error)))?;
+
+    for question in case.before {
+        let _ = world.ask_host(question);
+    }
+    let before = world.snapshot();
+    let name_before = world.ask_host("hostname");
+    let stage = Stage {
+        world: &world,
+        prepared: &prepared,
+        helper: matches!(launch, Launch::Helper(_)),
+    };
+    let played = match case.by_hand {
+        Some(by_hand) => by_hand(&stage),
+        None => stage.play(case),
+    };
+    for question in case.after {
+        let _ = world.ask_host(question);
+    }
+    played?;
+
+    // What was made on the host because something had to be mounted there is told by the plan, as
+    // paths inside.
+    let inside = world.inside("").display().to_string();
+    for path in &mut may_change {
+        let below = path.strip_prefix(inside.as_str()).unwrap_or(path);
+        *path = format!("root/{}", below.trim_start_matches('/'));
+    }
+    may_change.extend(case.leaves.iter().map(|(path, _)| (*path).to_owned()));
+    let after = world.snapshot();
+    for path in before.keys().chain(after.keys()) {
+        let name = path.display().to_string();
+        if before.get(path) != after.get(path) && !may_change.contains(&name) {
+            let (was, is) = (before.get(path), after.get(path));
+            return Err(What::Host(format!("{name} was {was:?} and is {is:?}")));
+        }
+    }
+    for (path, content) in case.leaves {
+        let found = fs::read_to_string(world.on_host(path)).unwrap_or_default();
+        if !path.ends_with('/') && found != *content {
+            return Err(What::Host(format!(
+                "{path} holds {found:?}, and right is {content:?}"
+            )));
+        }
+    }
+    if let Some(mount) = world.mounts() {
+        return Err(What::Host(format!("this is mounted: {mount}")));
+    }
+    if world.ask_host("hostname") != name_before {
+        return Err(What::Host("the name of the host is another one".to_owned()));
+    }
+    Ok(Verdict::Held)
+}
+
+/// Whether the backend can give a command another root than the host's. Those that cannot are
+/// tested in the host's.
+fn has_roots(backend: &dyn Backend) -> bool {
+    let any = sandboxlib_config::Config::new(sandboxlib_config::Root::Host);
+    let support = backend.support(&sandboxlib_spawn::facts(&any));
+    support.feature(Feature::Root).is_ok()
+}
+
+fn describe(launch: &Launch) -> String {
+    match launch {
+        Launch::Direct(script) => script.to_string(),
+        other => format!("{other:?}"),
+    }
+}
