@@ -394,7 +394,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         Group::Run,
         &["backend", "executor"],
         &["NAME"],
-        "how to isolate: auto, userns, chroot, and the like",
+        "how to isolate: auto, userns, bubblewrap, chroot, linux-user-chroot",
     )
     .short('e')
     .more(
