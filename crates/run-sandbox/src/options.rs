@@ -394,11 +394,12 @@ pub(crate) const OPTIONS: &[Opt] = &[
         Group::Run,
         &["backend", "executor"],
         &["NAME"],
-        "how to isolate: auto, userns, bubblewrap, chroot, linux-user-chroot",
+        "how to isolate: auto, userns, chroot, and the like",
     )
     .short('e')
     .more(
-        "Several names, separated by commas, are tried in that order. The default is the value \
+        "One of auto, userns, bubblewrap, chroot, linux-user-chroot. Several names, separated by \
+             commas, are tried in that order. The default is the value \
              of SANDBOXLIB_BACKEND, or auto: the first that can enforce everything.",
     ),
     option(
