@@ -394,7 +394,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         Group::Run,
         &["backend", "executor"],
         &["NAME"],
-        "how to isolate: auto, userns, chroot, and the like",
+        "the backend that isolates, or several to be tried",
     )
     .short('e')
     .more(
