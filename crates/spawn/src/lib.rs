@@ -20,11 +20,13 @@ mod posix;
 use posix as system;
 
 mod prepared;
+mod rehearsal;
 mod run;
 
 pub use prepared::Prepared;
+pub use rehearsal::{Rehearsal, hints};
 pub use run::{Run, Stdio};
-pub use system::{Child, Signaller, block_signals, diagnose, diagnose_command, facts};
+pub use system::{Child, Signaller, block_signals, diagnose, diagnose_command, doctor, facts};
 
 /// The effective user and group id of the caller.
 #[must_use]

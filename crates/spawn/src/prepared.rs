@@ -3,6 +3,7 @@ use std::ffi::OsString;
 use sandboxlib_config::SandboxPath;
 use sandboxlib_core::{FailedStep, HelperCall, Launch, SpawnError};
 
+use crate::rehearsal::Rehearsal;
 use crate::run::Run;
 use crate::{Child, system};
 
@@ -59,6 +60,19 @@ impl Prepared {
                 }
                 error
             }),
+        }
+    }
+
+    /// Carries out everything but the command, to see whether it can be done, and undoes it by
+    /// ending the sandbox. What the launch makes on the host, such as a mount point in a
+    /// writable directory, stays.
+    ///
+    /// # Errors
+    /// [`SpawnError`] as [`start`](Self::start) would give it.
+    pub fn rehearse(&self) -> Result<Rehearsal, SpawnError> {
+        match &self.way {
+            Way::Script(script) => script.rehearse().map(|()| Rehearsal::Done),
+            Way::Helper { .. } => Ok(Rehearsal::NotTried),
         }
     }
 }
