@@ -9,12 +9,14 @@
     reason = "part of the tests, where a surprise ends the test"
 )]
 
+mod filter;
 mod program;
 mod root;
 mod skip;
 pub mod snapshot;
 pub mod watch;
 
+pub use filter::Filter;
 pub use program::{Done, RunSandbox, run_sandbox};
 pub use root::{Lab, TinyRoot};
 pub use skip::{host_can, must_work, skip};

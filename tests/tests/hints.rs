@@ -12,10 +12,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
-use sandboxlib_tests::{RunSandbox, TinyRoot, run_sandbox, skip};
+use sandboxlib_tests::{Filter, RunSandbox, TinyRoot, run_sandbox};
 
 /// What a shell script prints, in which `$R` is run-sandbox and `$ROOT` a tiny root, and its
 /// exit status.
@@ -215,34 +214,4 @@ fn a_filter_as_container_engines_have_it_is_told() {
     };
     let line = format!("{} $R $ROOT echo ran", filter.path().display());
     says(&root, &line, 125, &["seccomp"]);
-}
-
-/// A launcher that answers EPERM to unshare, mount and clone with namespaces, and ENOSYS to
-/// clone3, as the default profile of container engines does.
-struct Filter(tempfile::TempDir);
-
-impl Filter {
-    fn build() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let source = dir.path().join("filter.c");
-        fs::write(&source, include_str!("hints/filter.c")).unwrap();
-        let built = Command::new("cc")
-            .arg("-o")
-            .arg(dir.path().join("filter"))
-            .arg(&source)
-            .stdin(Stdio::null())
-            .output();
-        match built {
-            Ok(output) if output.status.success() => Some(Self(dir)),
-            Ok(output) => panic!("{}", String::from_utf8_lossy(&output.stderr)),
-            Err(_) => {
-                skip("no C compiler for the filter of a container engine (package gcc)");
-                None
-            }
-        }
-    }
-
-    fn path(&self) -> std::path::PathBuf {
-        Path::new(self.0.path()).join("filter")
-    }
 }

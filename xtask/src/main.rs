@@ -12,6 +12,7 @@ mod account;
 mod bench;
 mod cli_docs;
 mod dist;
+mod doctor_docs;
 mod host;
 mod lab;
 mod lint;
@@ -35,6 +36,7 @@ Usage: cargo xtask COMMAND
                         run-sandbox against bwrap; --write: into docs/benchmarks.md
   dist                  build target/dist/run-sandbox, static, as it is shipped
   man                   write target/man/run-sandbox.1
+  doctor-docs           write docs/doctor.md: what the doctor says where something is missing
   completions           write target/completions/ for bash, zsh and fish
   lab [DIR]             make the Debian root and the source package that the tests build
 ";
@@ -66,6 +68,7 @@ fn run() -> Result<ExitCode> {
         "bench" => bench::main(args)?,
         "dist" => finish(args).and_then(|()| dist::main())?,
         "man" => finish(args).and_then(|()| cli_docs::man())?,
+        "doctor-docs" => finish(args).and_then(|()| doctor_docs::main())?,
         "completions" => finish(args).and_then(|()| cli_docs::completions())?,
         "lab" => lab::main(args)?,
         other => return Err(format!("no command {other:?}\n\n{USAGE}").into()),

@@ -74,6 +74,9 @@ impl fmt::Display for FailedStep {
         match self {
             Self::Lower { what } => write!(f, "pass on {what}"),
             Self::Resources(what) => write!(f, "make {what}"),
+            Self::Clone(set) if *set == crate::NamespaceSet::default() => {
+                f.write_str("clone a child")
+            }
             Self::Clone(set) => {
                 f.write_str("clone a child into new namespaces:")?;
                 set.names().try_for_each(|name| write!(f, " {name}"))

@@ -3,6 +3,7 @@
 
 mod backend;
 mod capability;
+pub mod doctor;
 mod error;
 mod explain;
 mod facts;

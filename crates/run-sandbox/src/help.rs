@@ -2,7 +2,8 @@
 
 use crate::options::{ABOUT, DESCRIPTION, EXAMPLES, EXIT_STATUS, Group, NAME, OPTIONS, Opt, USAGE};
 
-const WIDTH: usize = 80;
+/// The columns of a terminal that texts for people fill.
+pub(crate) const WIDTH: usize = 80;
 
 /// The help text; the long one explains, the short one reminds.
 pub(crate) fn help(long: bool) -> String {
@@ -83,7 +84,7 @@ fn capitalised(text: &str) -> String {
 }
 
 /// Adds `text` in lines that are indented and short enough.
-fn wrap(out: &mut String, text: &str, indent: usize) {
+pub(crate) fn wrap(out: &mut String, text: &str, indent: usize) {
     let mut column = 0;
     for word in text.split(' ') {
         if column > 0 && column + 1 + word.len() <= WIDTH {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod doctor;
 mod explain;
 mod file;
 mod help;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
             options::NAME,
             env!("CARGO_PKG_VERSION")
         )),
+        Ok(Invocation::Doctor(format)) => doctor(format),
         Ok(Invocation::Run(args)) => run(*args),
         Err(message) => Err(message.into()),
     };
@@ -65,6 +67,18 @@ fn run(mut args: Args) -> Result<u8, Failure> {
         say(&format!("--report: cannot write: {}", settings::system(&e)));
     }
     result.map(|(status, _)| status)
+}
+
+/// Tells what works here. The status says whether anything can isolate fully.
+fn doctor(format: Format) -> Result<u8, Failure> {
+    let findings = sandboxlib::doctor();
+    let text = match format {
+        Format::Text => doctor::text(&findings),
+        Format::Json => doctor::json(&findings)
+            .map_err(|e| format!("cannot write the findings as JSON: {e}"))?,
+    };
+    print(&text)?;
+    Ok(u8::from(!findings.can_isolate()))
 }
 
 type Finished = (u8, Option<(Enforcement, Outcome)>);

@@ -73,6 +73,7 @@ pub(crate) enum Id {
     Cwd,
     Dev,
     Dir,
+    Doctor,
     Env,
     Explain,
     File,
@@ -453,6 +454,19 @@ pub(crate) const OPTIONS: &[Opt] = &[
     )
     .choices(&["text", "json"])
     .optional(),
+    option(
+        Id::Doctor,
+        Group::Telling,
+        &["doctor"],
+        &["FORMAT"],
+        "try what works on this host, and tell the cures",
+    )
+    .choices(&["text", "json"])
+    .optional()
+    .more(
+        "It stands alone, without SANDBOX, and changes nothing. The exit status is 0 if a backend \
+             can do all that a plain \"run-sandbox / true\" asks, and 1 if none can.",
+    ),
     option(
         Id::Report,
         Group::Telling,

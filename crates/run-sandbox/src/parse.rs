@@ -18,6 +18,7 @@ use crate::options::{Id, OPTIONS, Opt};
 pub(crate) enum Invocation {
     Help { long: bool },
     Version,
+    Doctor(Format),
     Run(Box<Args>),
 }
 
@@ -55,6 +56,8 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
     let mut pending = Pending::default();
     let mut sandbox = None;
     let mut dashes = false;
+    let mut doctor = None;
+    let mut options = 0;
     loop {
         if let Some(mut raw) = parser.try_raw_args()
             && raw.next_if(|word| word == "--").is_some()
@@ -81,10 +84,12 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
                 .find(|opt| opt.long.contains(&long))
                 .ok_or_else(|| unknown(long))?,
         };
+        options += 1;
         match opt.id {
             // The short one is for people who know the options and forgot how one is spelt.
             Id::Help => return Ok(Invocation::Help { long: !short }),
             Id::Version => return Ok(Invocation::Version),
+            Id::Doctor => doctor = Some(format(opt, parser.optional_value())?),
             _ => take(opt, &mut parser, &mut args, &mut pending)?,
         }
     }
@@ -107,6 +112,15 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
         Ok(words) => words.collect(),
         Err(e) => return Err(e.to_string()),
     };
+    if let Some(format) = doctor {
+        if options > 1 || sandbox.is_some() || !rest.is_empty() {
+            return Err(
+                "--doctor looks at the host and stands alone: without SANDBOX and other options"
+                    .to_owned(),
+            );
+        }
+        return Ok(Invocation::Doctor(format));
+    }
     if dashes && args.config.is_none() && !rest.is_empty() {
         sandbox = Some(rest.remove(0));
     }
@@ -187,8 +201,8 @@ fn take(
     let set = &mut args.settings;
     let given = Given { opt, values };
     match opt.id {
-        // Both return before this.
-        Id::Help | Id::Version => {}
+        // These are dealt with before.
+        Id::Help | Id::Version | Id::Doctor => {}
         Id::ReadOnly => set.read_only = Some(true),
         Id::Writable => set.writable.push(given.sandbox_path(0)?),
         Id::Bind => mount(set, pending, given.bind(Access::ReadWrite)?, opt)?,
@@ -295,19 +309,25 @@ fn take(
             }
         }
         Id::Explain => {
-            args.explain = Some(match given.values.first() {
-                None => Format::Text,
-                Some(word) if word == "text" => Format::Text,
-                Some(word) if word == "json" => Format::Json,
-                Some(word) => {
-                    return Err(given.wrong(format_args!("{word:?} is neither text nor json")));
-                }
-            });
+            args.explain = Some(format(opt, given.values.into_iter().next())?);
         }
         Id::Report => args.report = Some(given.host_path(0)?),
         Id::Verbose => args.verbose = true,
     }
     Ok(())
+}
+
+/// The format that was asked for, text if none was.
+fn format(opt: &Opt, word: Option<OsString>) -> Result<Format, String> {
+    match word {
+        None => Ok(Format::Text),
+        Some(word) if word == "text" => Ok(Format::Text),
+        Some(word) if word == "json" => Ok(Format::Json),
+        Some(word) => Err(format!(
+            "--{}: {word:?} is neither text nor json",
+            opt.long[0]
+        )),
+    }
 }
 
 /// Adds a mount, with the options in front of it.
@@ -463,13 +483,20 @@ mod tests {
                 if matches!(opt.id, Id::Size | Id::Perms | Id::Cover) {
                     words.extend(["--tmpfs".to_owned(), "/x".to_owned()]);
                 }
-                words.push("/".to_owned());
+                if opt.id != Id::Doctor {
+                    words.push("/".to_owned());
+                }
                 let shown = format!("{words:?}");
                 parse(words.into_iter().map(OsString::from)).expect(&shown);
             }
             for choice in opt.choices {
                 let word = format!("--{}={choice}", opt.long[0]);
-                assert!(args(&[&word, "/"]).is_ok(), "{word}");
+                let words = if opt.id == Id::Doctor {
+                    vec![word.as_str()]
+                } else {
+                    vec![word.as_str(), "/"]
+                };
+                assert!(parse(words.iter().map(OsString::from)).is_ok(), "{word}");
             }
         }
     }
@@ -664,6 +691,10 @@ mod tests {
                 &["--explain", "--report", "x", "/"],
                 "--explain runs nothing",
             ),
+            (&["--doctor=xml"], "--doctor: \"xml\" is neither"),
+            (&["--doctor", "/"], "--doctor looks at the host and stands"),
+            (&["--doctor", "--", "x"], "--doctor looks at the host"),
+            (&["--bare", "--doctor"], "--doctor looks at the host"),
             (&["-e", "userns,", "/"], "--backend: a name is empty"),
             (&["", "ls"], "SANDBOX is empty"),
         ] {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sandboxlib_config::{Config, Root, SandboxPath};
-use sandboxlib_core::{End, FailedStep, Failure, Launch, Outcome, SpawnError, Started, explain};
-use sandboxlib_spawn::{Run, Signaller, Stdio, diagnose_command};
+use sandboxlib_core::{End, FailedStep, Launch, Outcome, SpawnError, Started};
+use sandboxlib_spawn::{Run, Signaller, Stdio, hints};
 use tracing::debug_span;
 
 use crate::{Error, Prepared};
@@ -161,16 +161,8 @@ impl<'p> Command<'p> {
 
 /// Looks, after the failure, at what may have caused it.
 fn with_hints(mut error: SpawnError, prepared: &Prepared, run: &Run) -> SpawnError {
-    if let Some(errno) = error.source.raw_os_error() {
-        let facts = prepared.check.facts.clone();
-        let command = program_on_host(&prepared.config, run);
-        let diagnosis = diagnose_command(facts, &error.step, command.as_deref());
-        let failure = Failure {
-            step: &error.step,
-            errno,
-        };
-        error.hints = explain(failure, &diagnosis);
-    }
+    let command = program_on_host(&prepared.config, run);
+    error.hints = hints(&prepared.check.facts, &error, command.as_deref());
     error
 }
 

@@ -25,11 +25,13 @@ pub use sandboxlib_userns as userns;
 
 mod choice;
 mod command;
+mod doctor;
 mod error;
 mod sandbox;
 
 pub use choice::Candidate;
 pub use command::{Child, Command, Output};
+pub use doctor::doctor;
 pub use error::Error;
 pub use sandbox::{Check, Prepared, Sandbox};
 pub use sandboxlib_config::{
@@ -37,4 +39,4 @@ pub use sandboxlib_config::{
     Namespaces, Network, Root, RootAccess, SandboxPath, UserNamespace,
 };
 pub use sandboxlib_core::{End, Enforcement, KillScope, Outcome, Started};
-pub use sandboxlib_spawn::{Signaller, Stdio};
+pub use sandboxlib_spawn::{Rehearsal, Signaller, Stdio};

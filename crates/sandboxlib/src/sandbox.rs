@@ -9,7 +9,7 @@ use sandboxlib_core::{
     Backend, CapSet, ChildScript, EffectiveConfig, Enforcement, HostFacts, KillScope, Launch, Step,
 };
 use sandboxlib_mount::{MountPlan, plan};
-use sandboxlib_spawn::HostView;
+use sandboxlib_spawn::{HostView, Rehearsal};
 use tracing::{debug, debug_span};
 
 use crate::choice::{Candidate, choose, ordered};
@@ -211,6 +211,25 @@ impl Prepared {
     /// A command to run in it: a path inside the root, or a name that is looked up by PATH.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command<'_> {
         Command::new(self, program.as_ref())
+    }
+
+    /// Does everything that [`Command::spawn`] does but execute a command, to see whether it can
+    /// be done here, and ends the sandbox again.
+    ///
+    /// Where mount points have to be made on the host, they are made, as for a run
+    /// ([`Enforcement::created_on_host`]).
+    ///
+    /// # Errors
+    /// [`Error::Spawn`] as a run would give it.
+    pub fn rehearse(&self) -> Result<Rehearsal, Error> {
+        let _span = debug_span!("rehearse").entered();
+        self.ready.rehearse().map_err(|mut error| {
+            error.hints = sandboxlib_spawn::hints(&self.check.facts, &error, None);
+            Error::Spawn {
+                backend: self.check.enforcement.backend,
+                error: Box::new(error),
+            }
+        })
     }
 
     /// What is enforced for every command.

@@ -22,6 +22,7 @@ use posix as system;
 mod ending;
 mod helper;
 mod prepared;
+mod rehearsal;
 mod run;
 mod signals;
 mod streams;
@@ -29,9 +30,10 @@ mod words;
 
 pub use helper::find_helper;
 pub use prepared::Prepared;
+pub use rehearsal::{Rehearsal, hints};
 pub use run::{Run, Stdio};
 pub use signals::block_signals;
-pub use system::{Child, HostView, Signaller, diagnose, diagnose_command, facts};
+pub use system::{Child, HostView, Signaller, diagnose, diagnose_command, doctor, facts};
 
 /// The effective user and group id of the caller.
 #[must_use]

@@ -1,5 +1,6 @@
 use sandboxlib_core::{ChildScript, FailedStep, HelperCall, Launch, SpawnError, Started, Step};
 
+use crate::rehearsal::Rehearsal;
 use crate::run::Run;
 use crate::{Child, helper, system};
 
@@ -61,6 +62,19 @@ impl Prepared {
                 child.set_errand(errand);
                 Ok(child)
             }
+        }
+    }
+
+    /// Carries out everything but the command, to see whether it can be done, and undoes it by
+    /// ending the sandbox. What the launch makes on the host, such as a mount point in a
+    /// writable directory, stays.
+    ///
+    /// # Errors
+    /// [`SpawnError`] as [`start`](Self::start) would give it.
+    pub fn rehearse(&self) -> Result<Rehearsal, SpawnError> {
+        match &self.way {
+            Way::Script(script) => script.rehearse().map(|()| Rehearsal::Done),
+            Way::Helper { .. } => Ok(Rehearsal::NotTried),
         }
     }
 }

@@ -303,6 +303,7 @@ pub(super) fn helper(out: &mut Hints, path: &Path, errno: i32, d: &Diagnosis) {
             }
             confinement(out, d);
         }
+        EAGAIN => birth::too_many_processes(out),
         _ => {}
     }
 }

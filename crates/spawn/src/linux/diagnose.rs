@@ -114,18 +114,18 @@ fn status_field(status: &[u8], name: &str) -> Option<u32> {
 
 /// A line of /proc/PID/mountinfo, as far as it matters here.
 #[derive(Debug, PartialEq, Eq)]
-struct Mount<'a> {
+pub(super) struct Mount<'a> {
     id: u64,
     /// Where it is mounted, as seen from the caller's root.
-    point: Vec<u8>,
+    pub(super) point: Vec<u8>,
     /// The options of this mount, not those of the file system.
     options: &'a [u8],
     /// The type of the file system.
-    kind: &'a [u8],
+    pub(super) kind: &'a [u8],
 }
 
 /// Parses mountinfo (proc_pid_mountinfo(5)). Lines that are none are left out.
-fn mountinfo(text: &[u8]) -> Vec<Mount<'_>> {
+pub(super) fn mountinfo(text: &[u8]) -> Vec<Mount<'_>> {
     text.split(|b| *b == b'\n').filter_map(mount_line).collect()
 }
 

@@ -172,7 +172,7 @@ fn subordinate_ranges(text: &[u8], name: Option<&[u8]>, uid: u32) -> Vec<(u32, u
 }
 
 /// An executable file of that name in the absolute directories of `path`, or in /usr/bin.
-fn find_program(name: &str, path: &OsStr) -> Option<PathBuf> {
+pub(super) fn find_program(name: &str, path: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(path)
         .filter(|dir| dir.is_absolute())
         .chain([PathBuf::from("/usr/bin")])

@@ -35,7 +35,7 @@ fn make() -> io::Result<OwnedFd> {
 
 /// A sealed memfd: nothing inside can change what the next sandbox executes, not even through
 /// /proc/1/exe.
-fn in_memory() -> io::Result<OwnedFd> {
+pub(super) fn in_memory() -> io::Result<OwnedFd> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     let mut fd = memfd(flags | libc::MFD_EXEC);
     if fd

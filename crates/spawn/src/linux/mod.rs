@@ -1,6 +1,7 @@
 //! Linux: clone(2) with the caller's memory, the new mount API, pidfds.
 
 mod diagnose;
+mod doctor;
 mod dumpable;
 // What the init program finds out about a command is tested here, where there is a test harness.
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod wire;
 use sandboxlib_core::{ChildScript, SpawnError};
 
 pub use diagnose::{diagnose, diagnose_command};
+pub use doctor::doctor;
 pub use facts::facts;
 pub(crate) use init::content;
 pub use process::{Child, Signaller};
@@ -49,5 +51,10 @@ impl Script {
 
     pub(crate) fn start(&self, run: &Run) -> Result<Child, SpawnError> {
         start::start(&self.lowered, &self.script.steps, run)
+    }
+
+    /// Carries out everything but the command.
+    pub(crate) fn rehearse(&self) -> Result<(), SpawnError> {
+        crate::rehearsal::judge(self.start(&Run::new("")))
     }
 }

@@ -81,6 +81,7 @@ impl<'a> Tree<'a> {
             } => self.make(parent, Call::SymLink, |dir| sys::symlink(target, dir, name)),
             Action::Seal { at } => self.seal(at),
             Action::Protect { at, how } => self.protect(at, *how),
+            Action::TryOverlay => try_overlay(),
             Action::PivotRoot => self.pivot_root(),
             Action::Chroot => self.chroot(),
             _ => return None,
@@ -255,6 +256,25 @@ fn make_scratch() -> Result<Held> {
     sys::mkdir(scratch.fd(), MASK_DIR, 0).named(Call::MkDir)?;
     sys::mknod(scratch.fd(), MASK_FILE, libc::S_IFIFO, 0).named(Call::MkNod)?;
     Ok(scratch)
+}
+
+/// The directories of the overlay lie in a tmpfs on top of `/`, where nothing sees them. They are
+/// named by relative paths, for which the tmpfs is made the working directory.
+fn try_overlay() -> Result<()> {
+    const LOWER: &CStr = c"lower";
+    const UPPER: &CStr = c"upper";
+    const WORK: &CStr = c"work";
+    let dir = NewFs::open(c"tmpfs")?.mount(NOSUID | NODEV)?;
+    for name in [LOWER, UPPER, WORK] {
+        sys::mkdir(dir.fd(), name, 0o755).named(Call::MkDir)?;
+    }
+    sys::attach_at(dir.fd(), AT_FDCWD, c"/")?;
+    sys::fchdir(dir.fd()).named(Call::ChDir)?;
+    let overlay = NewFs::open(c"overlay")?;
+    overlay.option(c"lowerdir", LOWER)?;
+    overlay.option(c"upperdir", UPPER)?;
+    overlay.option(c"workdir", WORK)?;
+    overlay.mount(NOSUID | NODEV).map(drop)
 }
 
 fn make_entry(shadow: Fd, covered: Fd, entry: &Entry) -> Result<()> {

@@ -83,6 +83,8 @@ pub(super) enum Action {
         at: CString,
         how: Protection,
     },
+    /// Mounts an overlay of empty directories out of sight, to see whether it can be done.
+    TryOverlay,
     PivotRoot,
     Chroot,
     ChrootTo(CString),

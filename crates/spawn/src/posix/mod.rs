@@ -4,6 +4,7 @@
 //! process group down and no more; the outcome says so. Nothing in this module is particular to
 //! one system, and on Linux its tests run, though nothing else of it.
 
+mod doctor;
 mod find;
 mod poll;
 mod process;
@@ -18,6 +19,7 @@ use std::path::Path;
 use sandboxlib_config::Config;
 use sandboxlib_core::{ChildScript, Diagnosis, FailedStep, HostFacts, Os, SpawnError, Step};
 
+pub use doctor::doctor;
 pub use process::{Child, Signaller};
 pub use view::HostView;
 
@@ -42,6 +44,11 @@ impl Script {
 
     pub(crate) fn start(&self, run: &Run) -> Result<Child, SpawnError> {
         start::start(&self.actions, &self.script.steps, run)
+    }
+
+    /// Carries out everything but the command.
+    pub(crate) fn rehearse(&self) -> Result<(), SpawnError> {
+        crate::rehearsal::judge(self.start(&Run::new("")))
     }
 }
 
