@@ -18,5 +18,5 @@ pub mod watch;
 
 pub use filter::Filter;
 pub use program::{Done, RunSandbox, run_sandbox};
-pub use root::{Lab, TinyRoot};
+pub use root::{Lab, TinyRoot, install};
 pub use skip::{host_can, must_work, skip};

@@ -1,6 +1,8 @@
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -35,7 +37,11 @@ impl TinyRoot {
         for name in ["bin", "dev", "etc", "home", "proc", "run", "tmp", "var"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
-        fs::copy(BUSYBOX, dir.path().join("bin/busybox")).unwrap();
+        install(
+            &fs::read(BUSYBOX).unwrap(),
+            &dir.path().join("bin/busybox"),
+            0o755,
+        );
         for name in APPLETS.split_whitespace() {
             symlink("busybox", dir.path().join("bin").join(name)).unwrap();
         }
@@ -54,6 +60,24 @@ impl TinyRoot {
     pub fn join(&self, path: &str) -> PathBuf {
         self.dir.path().join(path.trim_start_matches('/'))
     }
+}
+
+/// Puts a program there, by another process. What this one has open for writing, a child that
+/// another test starts at this moment has open too until it executes something, and until then
+/// the program is busy.
+///
+/// # Panics
+/// If it cannot be written.
+pub fn install(content: &[u8], path: &Path, mode: u32) {
+    let mut cat = Command::new("sh")
+        .args(["-c", "cat >\"$0\""])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    cat.stdin.take().unwrap().write_all(content).unwrap();
+    assert!(cat.wait().unwrap().success());
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 const APPLETS: &str = "cat chmod dd echo env false head hostname id kill ln ls md5sum mkdir mv nc \

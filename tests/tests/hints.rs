@@ -11,10 +11,9 @@
 )]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
-use sandboxlib_tests::{Filter, RunSandbox, TinyRoot, run_sandbox};
+use sandboxlib_tests::{Filter, RunSandbox, TinyRoot, install, run_sandbox};
 
 /// What a shell script prints, in which `$R` is run-sandbox and `$ROOT` a tiny root, and its
 /// exit status.
@@ -126,9 +125,7 @@ fn no_processes_left_to_have_is_told() {
 fn what_is_wrong_with_a_command_is_told_apart() {
     let Some(root) = TinyRoot::new() else { return };
     let program = |name: &str, content: &[u8], mode: u32| {
-        let path = root.join("bin").join(name);
-        fs::write(&path, content).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        install(content, &root.join("bin").join(name), mode);
     };
     program("script", b"#!/no/such/perl -w\n", 0o755);
     program("windows", b"#!/bin/sh\r\necho ran\r\n", 0o755);

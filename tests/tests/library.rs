@@ -18,7 +18,7 @@ use sandboxlib::core::{ExecProblem, FailedStep};
 use sandboxlib::{
     End, Error, Feature, KillScope, Mount, Network, Prepared, Root, Sandbox, SandboxPath, Stdio,
 };
-use sandboxlib_tests::{TinyRoot, host_can};
+use sandboxlib_tests::{TinyRoot, host_can, install};
 
 fn at(path: &str) -> SandboxPath {
     SandboxPath::new(path).unwrap()
@@ -64,19 +64,19 @@ fn runs_and_tells_how_it_ended() {
 #[test]
 fn a_command_that_cannot_be_executed_is_no_command_that_failed() {
     let Some(root) = TinyRoot::new() else { return };
-    fs::write(root.join("/bin/text"), "no program").unwrap();
-    fs::write(root.join("/bin/script"), "#! /no/such/interpreter -x\n").unwrap();
-    fs::write(root.join("/bin/plain"), "echo hello\n").unwrap();
     let mut elf = fs::read("/bin/true").unwrap();
     let loader = elf
         .windows(6)
         .position(|w| w == b"/lib64")
         .expect("a dynamic program");
     elf[loader..loader + 6].copy_from_slice(b"/no-64");
-    fs::write(root.join("/bin/dynamic"), elf).unwrap();
-    for name in ["text", "script", "dynamic"] {
-        chmod(&root.join("/bin").join(name), 0o755);
-    }
+    let put = |name: &str, content: &[u8], mode: u32| {
+        install(content, &root.join("/bin").join(name), mode);
+    };
+    put("text", b"no program", 0o755);
+    put("script", b"#! /no/such/interpreter -x\n", 0o755);
+    put("plain", b"echo hello\n", 0o644);
+    put("dynamic", &elf, 0o755);
     let prepared = tiny(&root);
     let problem = |program: &str| match prepared.command(program).spawn().unwrap_err() {
         Error::Spawn { error, .. } => match error.step {
@@ -99,11 +99,6 @@ fn a_command_that_cannot_be_executed_is_no_command_that_failed() {
     let long = "x".repeat(200 * 1024);
     let error = prepared.command("true").arg(&long).spawn().unwrap_err();
     assert_eq!(error.exec_problem(), Some(&ExecProblem::TooLong));
-}
-
-fn chmod(path: &Path, mode: u32) {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 #[test]

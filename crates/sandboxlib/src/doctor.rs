@@ -1,6 +1,5 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use sandboxlib_config::{
     Config, Feature, FeatureSet, Ids, Isolation, Mount, MountKind, Network, Root, RootAccess,
@@ -8,7 +7,7 @@ use sandboxlib_config::{
 };
 use sandboxlib_core::doctor::{BackendFindings, Findings, Verdict, told};
 use sandboxlib_core::{Backend, HostFacts, NegotiateError, Refusal};
-use sandboxlib_spawn::{Rehearsal, Stdio};
+use sandboxlib_spawn::Rehearsal;
 use tracing::debug_span;
 
 use crate::choice::{builtin, choose, ordered};
@@ -169,27 +168,8 @@ fn rehearse(backend: &Arc<dyn Backend>, config: Config) -> Verdict {
     }
     match prepared.rehearse() {
         Ok(Rehearsal::Done) => Verdict::Works,
-        Ok(_) => with_helper(&prepared),
-        Err(error) => refused(&error),
-    }
-}
-
-/// A helper shows what it can do by doing it.
-fn with_helper(prepared: &crate::Prepared) -> Verdict {
-    let mut command = prepared.command("true");
-    command
-        .stdin(Stdio::Null)
-        .stdout(Stdio::Null)
-        .stderr(Stdio::Null)
-        .timeout(Duration::from_secs(5));
-    match command.status() {
-        Ok(outcome) if outcome.success() => Verdict::Works,
-        Ok(outcome) => {
-            let ended = format!("the helper ended so: {:?}", outcome.end);
-            Verdict::fails(None, ended, Vec::new())
-        }
-        // Without the program to try it with nothing is known of the helper.
-        Err(error) if error.exec_problem().is_some() => Verdict::Unknown,
+        // A launch that cannot be rehearsed is not tried.
+        Ok(_) => Verdict::Unknown,
         Err(error) => refused(&error),
     }
 }

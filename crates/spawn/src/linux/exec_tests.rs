@@ -1,6 +1,6 @@
 use std::ffi::CString;
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
 
 use super::exec::exec_first;
 use super::wire::{Message, problem};
@@ -28,11 +28,23 @@ fn said_of_paths(paths: &[&CString]) -> Message {
     }
 }
 
+/// Written by another process: what this one has open for writing, a child that another test
+/// starts at this moment has open too, and the file is busy until it executes something.
 fn executable(content: &[u8]) -> CString {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let path = file.into_temp_path().keep().unwrap();
-    std::fs::write(&path, content).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = tempfile::NamedTempFile::new()
+        .unwrap()
+        .into_temp_path()
+        .keep()
+        .unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let mut cat = std::process::Command::new("sh")
+        .args(["-c", "cat >\"$0\" && chmod 755 \"$0\""])
+        .arg(&path)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    cat.stdin.take().unwrap().write_all(content).unwrap();
+    assert!(cat.wait().unwrap().success());
     CString::new(path.as_os_str().as_bytes()).unwrap()
 }
 
