@@ -147,14 +147,8 @@ fn finish(
             _ => Ok(()),
         };
     }
-    let keep = match &config.capabilities {
-        Capabilities::Only(names) => {
-            CapSet::from_names(names).map_err(|e| Reason::new(e.to_string()))?
-        }
-        _ if ids.0 != 0 => CapSet::EMPTY,
-        _ if masks => CapSet::FILES.without(CapSet::DAC_OVERRIDE),
-        _ => CapSet::FILES,
-    };
+    let keep =
+        CapSet::kept(&config.capabilities, ids.0, masks).map_err(|e| Reason::new(e.to_string()))?;
     if let Some(name) = undoing().find(|name| has(keep, name)) {
         let text = format!("a command with {name} could undo the chroot");
         return Err(Reason::new(text).into());

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use sandboxlib_config::Capabilities;
+
 /// A set of capabilities (capabilities(7)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct CapSet(u64);
@@ -131,6 +133,20 @@ impl CapSet {
             }
         }
         Ok(Self(bits))
+    }
+
+    /// The capabilities that `wanted` leaves a command which is `uid` inside, where `masks` says
+    /// whether a path is masked: the rule of [`Capabilities`].
+    ///
+    /// # Errors
+    /// [`UnknownCapability`] at the first word that is no capability.
+    pub fn kept(wanted: &Capabilities, uid: u32, masks: bool) -> Result<Self, UnknownCapability> {
+        match wanted {
+            Capabilities::Only(names) => Self::from_names(names),
+            _ if uid != 0 => Ok(Self::EMPTY),
+            _ if masks => Ok(Self::FILES.without(Self::DAC_OVERRIDE)),
+            _ => Ok(Self::FILES),
+        }
     }
 
     /// The names, such as `CAP_CHOWN`, in the order of their numbers. A capability newer than

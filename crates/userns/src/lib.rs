@@ -83,14 +83,8 @@ fn capabilities(
         .steps
         .iter()
         .any(|step| matches!(step, PlanStep::Mask { .. }));
-    let keep = match &config.capabilities {
-        Capabilities::Only(names) => {
-            CapSet::from_names(names).map_err(|e| Reason::new(e.to_string()))?
-        }
-        _ if identity.uid_inside != 0 => CapSet::EMPTY,
-        _ if masks => CapSet::FILES.without(CapSet::DAC_OVERRIDE),
-        _ => CapSet::FILES,
-    };
+    let keep = CapSet::kept(&config.capabilities, identity.uid_inside, masks)
+        .map_err(|e| Reason::new(e.to_string()))?;
     let opens_masks = CapSet::from_bits(1 << 1 | 1 << 2 | 1 << 21);
     if masks && keep.bits() & opens_masks.bits() != 0 {
         let text = "a masked path is open to a command with CAP_DAC_OVERRIDE, \
