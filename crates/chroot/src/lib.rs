@@ -3,8 +3,8 @@
 
 use sandboxlib_config::{Capabilities, Config, Feature, Ids, Isolation, Root};
 use sandboxlib_core::{
-    Backend, CapSet, ChildScript, EffectiveConfig, Hint, HostFacts, Knob, Launch, NamespaceSet, Os,
-    PrepareError, Reason, Step, Support,
+    Backend, CapSet, ChildScript, EffectiveConfig, Hint, HostFacts, Knob, Landlock, Launch,
+    NamespaceSet, Os, PrepareError, Reason, Step, Support,
 };
 use sandboxlib_mount::{MountPlan, PlanStep};
 
@@ -71,12 +71,12 @@ impl Backend for Chroot {
 
     fn prepare(
         &self,
-        config: &EffectiveConfig,
+        effective: &EffectiveConfig,
         plan: MountPlan,
         facts: &HostFacts,
     ) -> Result<Launch, PrepareError> {
-        let enforced = config.enforced();
-        let config = config.config();
+        let enforced = effective.enforced();
+        let config = effective.config();
         let pid = config.namespaces.pid == Isolation::Isolated && enforced.contains(Feature::Pid);
         let own_mounts = plan.steps.len() > 1 || pid;
         let (uid, gid) = match config.ids {
@@ -86,6 +86,15 @@ impl Backend for Chroot {
         if let Some(reason) = facts.ids_reason(uid, gid) {
             return Err(reason.into());
         }
+        let masks = plan
+            .steps
+            .iter()
+            .any(|s| matches!(s, PlanStep::Mask { .. }));
+        let keep = match facts.os {
+            Os::Linux => Some(capabilities(config, facts, uid, masks)?),
+            _ => no_capabilities(config, uid).map(|()| None)?,
+        };
+        let landlock = keep.and_then(|keep| Landlock::behind(&plan, effective, facts, keep));
         let mut steps = Vec::with_capacity(plan.steps.len() + 8);
         if own_mounts {
             let namespaces = NamespaceSet {
@@ -95,22 +104,29 @@ impl Backend for Chroot {
             };
             steps.push(Step::Namespaces(namespaces));
             steps.push(Step::PrivateMounts);
-            let masks = plan
-                .steps
-                .iter()
-                .any(|s| matches!(s, PlanStep::Mask { .. }));
             // Root inside is root on the host here: its procfs must not become a lever.
             steps.extend(Step::mounts(plan, true));
             steps.push(Step::Chroot);
-            finish(&mut steps, config, facts, (uid, gid), masks)?;
         } else {
             let root = match &config.root {
                 Root::Dir(path) => path.clone(),
                 _ => "/".into(),
             };
             steps.push(Step::ChrootTo(root));
-            finish(&mut steps, config, facts, (uid, gid), false)?;
         }
+        // What follows gives up everything that could undo the change of root.
+        steps.push(Step::Session);
+        if facts.setgroups && may_change(facts, CapSet::SETGID) {
+            steps.push(Step::ClearGroups);
+        }
+        if (uid, gid) != (facts.uid, facts.gid) {
+            steps.push(Step::Ids { uid, gid });
+        }
+        if let Some(keep) = keep {
+            steps.push(Step::Capabilities(keep));
+            steps.push(Step::NoNewPrivs);
+        }
+        steps.extend(landlock.map(Step::Landlock));
         Ok(Launch::Direct(ChildScript { steps }))
     }
 }
@@ -120,35 +136,26 @@ fn may_change(facts: &HostFacts, capability: CapSet) -> bool {
     facts.os != Os::Linux || facts.capabilities.contains(capability)
 }
 
-/// What follows the change of root: giving up everything that could undo it.
-fn finish(
-    steps: &mut Vec<Step>,
+/// Whether what was asked of capabilities can be had on a system that has none: root has every
+/// privilege there, and anybody else none.
+fn no_capabilities(config: &Config, uid: u32) -> Result<(), PrepareError> {
+    match &config.capabilities {
+        Capabilities::Only(names) if uid == 0 || !names.is_empty() => {
+            Err(Reason::new("capabilities exist on Linux alone").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The capabilities that the command keeps.
+fn capabilities(
     config: &Config,
     facts: &HostFacts,
-    ids: (u32, u32),
+    uid: u32,
     masks: bool,
-) -> Result<(), PrepareError> {
-    steps.push(Step::Session);
-    if facts.setgroups && may_change(facts, CapSet::SETGID) {
-        steps.push(Step::ClearGroups);
-    }
-    if ids != (facts.uid, facts.gid) {
-        steps.push(Step::Ids {
-            uid: ids.0,
-            gid: ids.1,
-        });
-    }
-    if facts.os != Os::Linux {
-        return match &config.capabilities {
-            // Root has every privilege there, and anybody else none.
-            Capabilities::Only(names) if ids.0 == 0 || !names.is_empty() => {
-                Err(Reason::new("capabilities exist on Linux alone").into())
-            }
-            _ => Ok(()),
-        };
-    }
+) -> Result<CapSet, PrepareError> {
     let keep =
-        CapSet::kept(&config.capabilities, ids.0, masks).map_err(|e| Reason::new(e.to_string()))?;
+        CapSet::kept(&config.capabilities, uid, masks).map_err(|e| Reason::new(e.to_string()))?;
     if let Some(name) = undoing().find(|name| has(keep, name)) {
         let text = format!("a command with {name} could undo the chroot");
         return Err(Reason::new(text).into());
@@ -163,9 +170,7 @@ fn finish(
         let text = format!("the caller has no {} to pass on", names.join(", "));
         return Err(Reason::new(text).into());
     }
-    steps.push(Step::Capabilities(keep.without(missing)));
-    steps.push(Step::NoNewPrivs);
-    Ok(())
+    Ok(keep.without(missing))
 }
 
 /// The capabilities with which a process gets out of a chroot: by another chroot, by a device, by

@@ -160,6 +160,9 @@ pub struct Config {
     pub hostname: Option<OsString>,
     /// The capabilities that the command keeps.
     pub capabilities: Capabilities,
+    /// Whether Landlock (landlock(7)) stands behind the mounts as a second wall, where the kernel
+    /// has it. It allows whatever the mounts show, so there is seldom a reason to do without.
+    pub landlock: bool,
     /// The features of which less will do. What a backend cannot enforce is refused unless it is
     /// listed here, and then the outcome tells that it was not enforced.
     pub prefer: FeatureSet,
@@ -178,6 +181,7 @@ impl Config {
             ids: Ids::default(),
             hostname: None,
             capabilities: Capabilities::default(),
+            landlock: true,
             prefer: Self::DEFAULT_PREFER.iter().copied().collect(),
         }
     }

@@ -53,6 +53,8 @@ pub struct Settings {
     pub capabilities: Option<Vec<String>>,
     /// `hostname`.
     pub hostname: Option<OsString>,
+    /// `landlock`: whether there is a second wall behind the mounts.
+    pub landlock: Option<bool>,
     /// `prefer`: the features of which less will do, besides those of which it always does.
     pub prefer: FeatureSet,
     /// `cwd`: the working directory inside.
@@ -192,6 +194,7 @@ impl Settings {
             map_subordinate,
             capabilities: self.capabilities.or(lower.capabilities),
             hostname: self.hostname.or(lower.hostname),
+            landlock: self.landlock.or(lower.landlock),
             prefer: lower.prefer.union(self.prefer),
             cwd: self.cwd.or(lower.cwd),
             env,
@@ -276,6 +279,7 @@ impl Settings {
             _ => return Err(SettingsError::HalfOfIds),
         };
         config.hostname.clone_from(&self.hostname);
+        config.landlock = self.landlock.unwrap_or(true);
         if let Some(names) = &self.capabilities {
             config.capabilities = Capabilities::Only(names.clone());
         }

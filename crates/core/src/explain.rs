@@ -240,7 +240,7 @@ fn script(out: &mut Hints, step: &Step, detail: &'static str, errno: i32, d: &Di
                 );
             }
         }
-        Step::Session | Step::NoNewPrivs => {}
+        Step::Session | Step::NoNewPrivs | Step::Landlock(_) => {}
     }
 }
 

@@ -107,6 +107,8 @@ pub struct HostFacts {
     pub unprivileged_userns_clone: Option<bool>,
     /// Ubuntu's switch kernel.apparmor_restrict_unprivileged_userns.
     pub apparmor_restricts_userns: Option<bool>,
+    /// The Landlock ABI of the kernel (landlock(7)); 0 if it has none or does not let it be used.
+    pub landlock: u32,
     /// The uid map that the caller lives in.
     pub uid_map: Vec<IdRange>,
     /// The gid map that the caller lives in.
@@ -143,6 +145,7 @@ impl HostFacts {
             max_user_namespaces: None,
             unprivileged_userns_clone: None,
             apparmor_restricts_userns: None,
+            landlock: 0,
             uid_map: whole.clone(),
             gid_map: whole,
             setgroups: true,

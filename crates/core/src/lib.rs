@@ -8,6 +8,7 @@ mod error;
 mod explain;
 mod facts;
 mod hint;
+mod landlock;
 mod negotiate;
 mod outcome;
 mod script;
@@ -21,6 +22,7 @@ pub use error::{ExecProblem, FailedStep, SpawnError};
 pub use explain::{Diagnosis, Failure, SYSCTLS, explain};
 pub use facts::{HelperFact, HostFacts, IdMapper, IdRange, KernelVersion, Os, Subordinate};
 pub use hint::{Hint, Knob};
+pub use landlock::{FileRules, Landlock};
 pub use negotiate::{
     Degradation, EffectiveConfig, NegotiateError, Refusal, Request, negotiate, requests,
 };

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use sandboxlib_config::{FeatureSet, SandboxPath};
 
-use crate::Degradation;
+use crate::{Degradation, Landlock};
 
 /// Whether the command was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,6 +56,8 @@ pub struct Enforcement {
     pub not_masked: Vec<SandboxPath>,
     /// What was dead when the run was over.
     pub kill_scope: KillScope,
+    /// The second wall behind the mounts, if there was one.
+    pub landlock: Option<Landlock>,
 }
 
 impl Enforcement {
@@ -69,6 +71,7 @@ impl Enforcement {
             created_on_host: Vec::new(),
             not_masked: Vec::new(),
             kill_scope: KillScope::ProcessGroup,
+            landlock: None,
         }
     }
 }

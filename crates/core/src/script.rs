@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use sandboxlib_config::{Isolation, Network, SandboxPath};
 use sandboxlib_mount::{MountPlan, PlanStep};
 
-use crate::{CapSet, IdRange};
+use crate::{CapSet, IdRange, Landlock};
 
 /// What the child does between its birth and the command, step by step.
 ///
@@ -138,6 +138,11 @@ pub enum Step {
     /// No program started from here on can have more privilege than its starter (prctl(2),
     /// `PR_SET_NO_NEW_PRIVS`).
     NoNewPrivs,
+    /// What the command may reach is restricted once more, behind the mounts; needs
+    /// [`NoNewPrivs`](Self::NoNewPrivs) before it. The descriptors that the command is given stay
+    /// usable, also by their names in /dev/fd, as far as they were opened for reading and
+    /// writing.
+    Landlock(Landlock),
 }
 
 impl Step {
@@ -216,6 +221,7 @@ impl fmt::Display for Step {
                 keep.names().try_for_each(|name| write!(f, " {name}"))
             }
             Self::NoNewPrivs => f.write_str("set no_new_privs"),
+            Self::Landlock(landlock) => landlock.fmt(f),
         }
     }
 }

@@ -64,6 +64,11 @@ pub(crate) fn enforcement(enforcement: &Enforcement) -> Vec<String> {
         names.join(", ")
     };
     let mut lines = vec![format!("enforced: {names}")];
+    if let Some(landlock) = &enforcement.landlock {
+        let covered: Vec<&str> = landlock.covers().collect();
+        let names = covered.join(", ");
+        lines.push(format!("behind it Landlock ABI {}: {names}", landlock.abi));
+    }
     for d in &enforcement.degradations {
         lines.push(format!("not enforced: {}: {}", d.feature, d.reason));
     }

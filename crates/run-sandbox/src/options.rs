@@ -80,6 +80,7 @@ pub(crate) enum Id {
     Gid,
     Help,
     Hostname,
+    NoLandlock,
     InheritEnv,
     Isolate,
     MapSubordinate,
@@ -333,6 +334,17 @@ pub(crate) const OPTIONS: &[Opt] = &[
         &["hostname"],
         &["NAME"],
         "the host name inside",
+    ),
+    option(
+        Id::NoLandlock,
+        Group::Isolation,
+        &["no-landlock"],
+        &[],
+        "do without Landlock as a second wall behind the mounts",
+    )
+    .more(
+        "It is used where the kernel has it, allows all that is shown inside, and is left out by \
+             itself where COMMAND may mount. --report says what it covered.",
     ),
     option(
         Id::Prefer,

@@ -266,6 +266,7 @@ fn take(
             }
             set.hostname = Some(hostname.to_owned());
         }
+        Id::NoLandlock => set.landlock = Some(false),
         Id::Prefer => {
             let list: FeatureSet = given.read(FromStr::from_str)?;
             set.prefer = set.prefer.union(list);

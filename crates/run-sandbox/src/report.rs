@@ -40,6 +40,14 @@ pub(crate) struct Held {
     created_on_host: Vec<String>,
     not_masked: Vec<String>,
     kill_scope: Option<&'static str>,
+    landlock: Option<Landlock>,
+}
+
+/// The second wall: which ABI the kernel has, and what that covers.
+#[derive(Debug, Serialize)]
+struct Landlock {
+    abi: u32,
+    covers: Vec<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -80,6 +88,10 @@ impl From<&Enforcement> for Held {
                 .map(|p| escaped(p.as_path()))
                 .collect(),
             kill_scope: Some(kill_scope(enforcement.kill_scope)),
+            landlock: enforcement.landlock.as_ref().map(|landlock| Landlock {
+                abi: landlock.abi,
+                covers: landlock.covers().collect(),
+            }),
         }
     }
 }

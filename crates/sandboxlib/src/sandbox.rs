@@ -6,7 +6,8 @@ use sandboxlib_config::{
     Capabilities, Config, Ids, Isolation, Mount, MountKind, Network, Root, RootAccess, SandboxPath,
 };
 use sandboxlib_core::{
-    Backend, CapSet, ChildScript, EffectiveConfig, Enforcement, HostFacts, KillScope, Launch, Step,
+    Backend, CapSet, ChildScript, EffectiveConfig, Enforcement, HostFacts, KillScope, Landlock,
+    Launch, Step,
 };
 use sandboxlib_mount::{MountPlan, plan};
 use sandboxlib_spawn::{HostView, Rehearsal};
@@ -153,6 +154,7 @@ impl Sandbox {
                 error,
             })?;
         enforcement.kill_scope = kill_scope(&launch);
+        enforcement.landlock = landlock(&launch);
         Ok(Check {
             enforcement,
             launch,
@@ -306,6 +308,18 @@ fn enforcement(
     enforcement.created_on_host = plan.created_on_host().cloned().collect();
     enforcement.not_masked.clone_from(&plan.not_masked);
     enforcement
+}
+
+fn landlock(launch: &Launch) -> Option<Landlock> {
+    let steps = match launch {
+        Launch::Direct(script) => &script.steps,
+        Launch::Helper(call) => &call.before,
+        _ => return None,
+    };
+    steps.iter().find_map(|step| match step {
+        Step::Landlock(landlock) => Some(landlock.clone()),
+        _ => None,
+    })
 }
 
 fn kill_scope(launch: &Launch) -> KillScope {

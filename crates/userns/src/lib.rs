@@ -6,8 +6,8 @@ mod support;
 
 use sandboxlib_config::{Capabilities, Config, Isolation, MountKind, UserNamespace};
 use sandboxlib_core::{
-    Backend, CapSet, ChildScript, EffectiveConfig, HostFacts, Launch, NamespaceSet, PrepareError,
-    Reason, Step, Support,
+    Backend, CapSet, ChildScript, EffectiveConfig, HostFacts, Landlock, Launch, NamespaceSet,
+    PrepareError, Reason, Step, Support,
 };
 use sandboxlib_mount::{MountPlan, PlanStep};
 
@@ -33,13 +33,14 @@ impl Backend for Userns {
 
     fn prepare(
         &self,
-        config: &EffectiveConfig,
+        effective: &EffectiveConfig,
         plan: MountPlan,
         facts: &HostFacts,
     ) -> Result<Launch, PrepareError> {
-        let config = config.config();
+        let config = effective.config();
         let identity = Identity::choose(config, facts)?;
         let keep = capabilities(config, &identity, &plan, facts)?;
+        let landlock = Landlock::behind(&plan, effective, facts, keep);
         let mut steps = Vec::with_capacity(plan.steps.len() + 16);
 
         let mut namespaces = NamespaceSet::asked_for(config);
@@ -68,6 +69,7 @@ impl Backend for Userns {
         steps.extend(identity.switch.map(|(uid, gid)| Step::Ids { uid, gid }));
         steps.push(Step::Capabilities(keep));
         steps.push(Step::NoNewPrivs);
+        steps.extend(landlock.map(Step::Landlock));
         Ok(Launch::Direct(ChildScript { steps }))
     }
 }

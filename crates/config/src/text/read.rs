@@ -458,6 +458,7 @@ struct RawSettings {
     map_subordinate: Option<bool>,
     cap_add: Option<Many<Word>>,
     hostname: Option<Text<Hostname>>,
+    landlock: Option<bool>,
     prefer: Option<Many<FeatureSet>>,
     cwd: Option<Text<SandboxPath>>,
     env: Option<Environment>,
@@ -506,6 +507,7 @@ impl RawSettings {
             map_subordinate: self.map_subordinate,
             capabilities: self.cap_add.map(words),
             hostname: self.hostname.map(|Text(Hostname(name))| name),
+            landlock: self.landlock,
             prefer: self.prefer.map_or(FeatureSet::EMPTY, |Many(list)| {
                 list.into_iter().fold(FeatureSet::EMPTY, FeatureSet::union)
             }),

@@ -21,9 +21,9 @@ use sandboxlib_mount::PlanStep;
 use super::Script;
 use super::diagnose::{diagnose, mountinfo};
 use super::facts::{find_program, whole};
-use super::init;
 use super::ops::{Action, Op};
 use super::raw::{self, Errno, nr};
+use super::{init, landlock};
 use crate::rehearsal::{errno, verdict};
 
 /// The programs that isolate in their own way, of which some backend may make use.
@@ -379,7 +379,7 @@ impl Doctor<'_> {
     }
 
     fn filters(&mut self) {
-        let landlock = match landlock_abi() {
+        let landlock = match landlock::abi() {
             Ok(abi) => (Verdict::Works, format!("ABI {abi}")),
             Err(errno) => self.landlock_missing(errno),
         };
@@ -443,13 +443,6 @@ fn knows_not(call: usize) -> bool {
     // before, so nothing of this process is read or written.
     let answer = unsafe { raw::call(call, [usize::MAX; 6]) };
     answer == Err(libc::ENOSYS)
-}
-
-fn landlock_abi() -> Result<usize, Errno> {
-    const LANDLOCK_CREATE_RULESET_VERSION: usize = 1;
-    let number = usize::try_from(libc::SYS_landlock_create_ruleset).unwrap_or(usize::MAX);
-    // SAFETY: with this flag there is no structure, and the address has to be null.
-    unsafe { raw::call(number, [0, 0, LANDLOCK_CREATE_RULESET_VERSION, 0, 0, 0]) }
 }
 
 const SECCOMP_RET_ERRNO: u32 = libc::SECCOMP_RET_ERRNO;

@@ -11,6 +11,8 @@ use caps::CapSet as Kind;
 use sandboxlib_config::{Config, Ids};
 use sandboxlib_core::{CapSet, HostFacts, IdRange, KernelVersion, Subordinate};
 
+use super::landlock;
+
 /// More than any of the files read here has, and little enough to be read in one go.
 const LARGEST: u64 = 16 << 20;
 
@@ -29,6 +31,7 @@ pub fn facts(config: &Config) -> HostFacts {
     facts.unprivileged_userns_clone = switch("/proc/sys/kernel/unprivileged_userns_clone");
     facts.apparmor_restricts_userns =
         switch("/proc/sys/kernel/apparmor_restrict_unprivileged_userns");
+    facts.landlock = landlock::abi().unwrap_or(0);
     // The others can map nothing but their own ids, which are in the map or there is no hope.
     if facts.capabilities.contains(CapSet::SETUID) {
         read_id_maps(&mut facts);

@@ -11,6 +11,7 @@ use sandboxlib_core::{
 };
 use sandboxlib_mount::{Attributes, BindSource, Node, PlanStep, ShadowEntry};
 
+use super::landlock;
 use super::mounting::{NODEV, NOEXEC, NOSUID, RDONLY};
 use super::ops::{Action, Entry, From, FsOption, Op, Protection};
 use crate::words::text;
@@ -152,6 +153,7 @@ impl Lowering {
             }),
             Step::Capabilities(keep) => self.op(Action::Capabilities(keep.bits())),
             Step::NoNewPrivs => self.op(Action::NoNewPrivs),
+            Step::Landlock(wall) => self.op(Action::Landlock(landlock::wall(wall)?)),
             other => return Err(refuse(other, "this spawner does not know the step")),
         }
         Ok(())
@@ -348,7 +350,7 @@ fn octal(mode: u32) -> Result<CString, SpawnError> {
 }
 
 /// The path relative to the new root; `.` for the root itself.
-fn relative(path: &SandboxPath) -> Result<CString, SpawnError> {
+pub(super) fn relative(path: &SandboxPath) -> Result<CString, SpawnError> {
     if path.is_root() {
         Ok(c".".into())
     } else {

@@ -11,6 +11,7 @@ mod exec;
 mod exec_tests;
 mod facts;
 mod init;
+mod landlock;
 mod lower;
 mod mounting;
 mod ops;

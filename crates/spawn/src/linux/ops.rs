@@ -98,6 +98,7 @@ pub(super) enum Action {
     },
     Capabilities(u64),
     NoNewPrivs,
+    Landlock(Wall),
 }
 
 /// Where a bind comes from.
@@ -114,6 +115,15 @@ pub(super) enum From {
 pub(super) struct FsOption {
     pub(super) key: &'static std::ffi::CStr,
     pub(super) value: CString,
+}
+
+/// A [`sandboxlib_core::Landlock`] in the kernel's numbers (linux/landlock.h).
+#[derive(Debug)]
+pub(super) struct Wall {
+    /// What is forbidden unless a rule allows it: files, network, scopes.
+    pub(super) handled: [u64; 3],
+    /// What is allowed below a path.
+    pub(super) rules: Vec<(CString, u64)>,
 }
 
 /// What a shadow directory holds.
@@ -193,6 +203,9 @@ calls! {
     Prctl = "prctl",
     CapSet = "capset",
     BoundingSet = "prctl(PR_CAPBSET_DROP)",
+    LandlockCreate = "landlock_create_ruleset",
+    LandlockRule = "landlock_add_rule",
+    LandlockRestrict = "landlock_restrict_self",
     Duplicate = "dup3",
     CloseRange = "close_range",
     WorkingDirectory = "chdir (working directory)",

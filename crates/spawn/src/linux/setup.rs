@@ -7,6 +7,7 @@
 use core::cell::Cell;
 use core::ffi::CStr;
 
+use super::landlock;
 use super::mounting::Tree;
 use super::ops::{Action, Call, Failed, Op};
 use super::raw::{self, Errno, Fd, arg, nr};
@@ -141,6 +142,7 @@ fn act(birth: &Birth<'_>, tree: &mut Tree<'_>, action: &Action) -> Result<()> {
         Action::Ids { uid, gid } => become_ids(*uid as usize, *gid as usize),
         Action::Capabilities(keep) => keep_capabilities(*keep),
         Action::NoNewPrivs => sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).named(Call::Prctl),
+        Action::Landlock(wall) => landlock::restrict(wall, birth.init, birth.streams),
         // The others are mount operations, dealt with above.
         _ => Ok(()),
     }

@@ -28,7 +28,7 @@ impl<T> Named<T> for core::result::Result<T, Errno> {
 pub(super) struct Held(Fd);
 
 impl Held {
-    fn new(number: usize) -> Self {
+    pub(super) fn new(number: usize) -> Self {
         // The kernel numbers descriptors from 0 to RLIMIT_NOFILE, far below i32::MAX.
         Self(Fd::try_from(number).unwrap_or(-1))
     }
@@ -91,27 +91,27 @@ pub(super) fn open(path: &CStr, flags: i32) -> core::result::Result<Held, Errno>
 /// Opens `path` below `root` as a place to mount on. No component may be a symbolic link: the
 /// plan has resolved them all, so one that is there now was put there meanwhile.
 pub(super) fn open_beneath(root: Fd, path: &CStr) -> Result<Held> {
+    open_path(root, path).named(Call::OpenTarget)
+}
+
+/// Opens `path` below `dir` as a name and no more (`O_PATH`), following no link.
+pub(super) fn open_path(dir: Fd, path: &CStr) -> core::result::Result<Held, Errno> {
     // openat2(2), struct open_how.
     let how: [u64; 3] = [
         O_PATH_CLOEXEC as u64,
         0,
         libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS,
     ];
+    let args = [
+        arg(dir),
+        ptr(path),
+        how.as_ptr() as usize,
+        size_of::<[u64; 3]>(),
+        0,
+        0,
+    ];
     // SAFETY: the path and the structure are live for the call, the size is the structure's.
-    let fd = unsafe {
-        call(
-            nr::OPENAT2,
-            [
-                arg(root),
-                ptr(path),
-                how.as_ptr() as usize,
-                size_of::<[u64; 3]>(),
-                0,
-                0,
-            ],
-        )
-    }
-    .named(Call::OpenTarget)?;
+    let fd = unsafe { call(nr::OPENAT2, args) }?;
     Ok(Held::new(fd))
 }
 

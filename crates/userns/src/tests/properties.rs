@@ -138,6 +138,7 @@ prop_compose! {
             any::<u64>().prop_map(|bits| CapSet::from_bits(bits & ((1 << 41) - 1))),
         ],
         kernel in select(vec![None, Some(KernelVersion(5, 10)), Some(KernelVersion(6, 1))]),
+        landlock in select(vec![0, 1, 2, 7, 11]),
         os in prop_oneof![9 => Just(Os::Linux), 1 => Just(Os::FreeBsd)],
         off in prop::bool::weighted(0.2),
         clone in select(vec![None, Some(true), Some(false)]),
@@ -151,6 +152,7 @@ prop_compose! {
         (facts.os, facts.uid, facts.gid) = (os, uid, gid);
         facts.capabilities = capabilities;
         facts.kernel = kernel;
+        facts.landlock = landlock;
         facts.max_user_namespaces = off.then_some(0);
         facts.unprivileged_userns_clone = clone;
         facts.setgroups = setgroups;
@@ -299,8 +301,10 @@ proptest! {
             }
         }
         prop_assert!(pivot < session && session < caps, "{}", script);
-        prop_assert_eq!(caps, steps.len() - 2);
-        prop_assert_eq!(steps.last(), Some(&Step::NoNewPrivs));
+        let wall = usize::from(matches!(steps.last(), Some(Step::Landlock(_))));
+        prop_assert_eq!(wall == 1, facts.landlock >= Landlock::FILES);
+        prop_assert_eq!(caps, steps.len() - 2 - wall);
+        prop_assert_eq!(&steps[caps + 1], &Step::NoNewPrivs);
 
         // Nothing of the plan is lost or moved.
         let mounts: Vec<PlanStep> = steps

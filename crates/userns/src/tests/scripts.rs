@@ -38,6 +38,44 @@ fn a_build_of_an_ordinary_user() {
 }
 
 #[test]
+fn landlock_stands_behind_the_mounts() {
+    let last = |config: &Config, abi: u32| {
+        let facts = but(user(), |f| f.landlock = abi);
+        script(config, &facts).lines().last().unwrap().to_owned()
+    };
+    let none = " 12  set no_new_privs";
+    assert_eq!(last(&build(), 0), none);
+    // What it would forbid could not be told apart from what is wanted.
+    assert_eq!(last(&build(), 1), none);
+    let read_only = r#"changes below "/proc" "/build" "/tmp""#;
+    for (abi, says) in [
+        (2, "restrict by Landlock ABI 2: files"),
+        (
+            6,
+            "restrict by Landlock ABI 6: files abstract-sockets signals",
+        ),
+        (
+            10,
+            "restrict by Landlock ABI 10: files sockets abstract-sockets signals",
+        ),
+        // One that is newer than this test is used as the newest known.
+        (
+            11,
+            "restrict by Landlock ABI 10: files sockets abstract-sockets signals",
+        ),
+    ] {
+        assert_eq!(last(&build(), abi), format!(" 13  {says}; {read_only}"));
+    }
+    let mut config = build();
+    config.root_access = Some(RootAccess::ReadWrite);
+    assert!(last(&config, 7).ends_with(r#"; changes below "/""#));
+    config.capabilities = Capabilities::Only(vec!["CAP_SYS_ADMIN".into()]);
+    assert!(last(&config, 7).ends_with("ABI 7: abstract-sockets signals"));
+    config.landlock = false;
+    assert_eq!(last(&config, 7), none);
+}
+
+#[test]
 fn a_build_of_root() {
     assert_eq!(
         script(&build(), &root()),

@@ -1,0 +1,186 @@
+//! Landlock (landlock(7)), by bare system calls: the rules name mounts that exist in the child
+//! alone, so the child has to make them, and a library would allocate there.
+
+use std::ffi::CStr;
+use std::mem::size_of;
+
+use sandboxlib_core::{FileRules, Landlock, SpawnError};
+
+use super::lower::relative;
+use super::ops::{Call, Failed, Wall};
+use super::raw::{self, AT_FDCWD, Errno, Fd, arg, nr};
+use super::sys::{self, Held, Named as _, Result};
+
+// The rights are those of linux/landlock.h.
+const EXECUTE: u64 = 1;
+const WRITE_FILE: u64 = 1 << 1;
+const READ_FILE: u64 = 1 << 2;
+const READ_DIR: u64 = 1 << 3;
+/// Removing and making of every kind, from `REMOVE_DIR` to `MAKE_SYM`.
+const CHANGE_DIR: u64 = 0x1ff << 4;
+/// Moving and linking from one directory to another.
+const REFER: u64 = 1 << 13;
+const TRUNCATE: u64 = 1 << 14;
+const RESOLVE_UNIX: u64 = 1 << 16;
+
+const READ: u64 = EXECUTE | READ_FILE | READ_DIR;
+const WRITE: u64 = WRITE_FILE | CHANGE_DIR | REFER | TRUNCATE | RESOLVE_UNIX;
+
+const TCP: u64 = 0b11;
+const UDP: u64 = 0b1100;
+const SCOPES: u64 = 0b11;
+
+const TRUNCATE_ABI: u32 = 3;
+
+/// The ABI of the kernel.
+pub(super) fn abi() -> core::result::Result<u32, Errno> {
+    const VERSION: usize = 1;
+    // SAFETY: with this flag there is no structure, and the address has to be null.
+    let abi = unsafe { raw::call(nr::LANDLOCK_CREATE_RULESET, [0, 0, VERSION, 0, 0, 0]) }?;
+    Ok(u32::try_from(abi).unwrap_or(0))
+}
+
+/// In the kernel's numbers.
+pub(super) fn wall(wanted: &Landlock) -> core::result::Result<Wall, SpawnError> {
+    let abi = wanted.abi;
+    let mut ports = 0;
+    if wanted.no_ports {
+        ports |= if abi >= Landlock::TCP { TCP } else { 0 };
+        ports |= if abi >= Landlock::UDP { UDP } else { 0 };
+    }
+    let scopes = if abi >= Landlock::SCOPES { SCOPES } else { 0 };
+    let mut wall = Wall {
+        handled: [0, ports, scopes],
+        rules: Vec::new(),
+    };
+    if let Some(files) = &wanted.files {
+        let mut handled = READ | WRITE;
+        if abi < TRUNCATE_ABI {
+            handled &= !TRUNCATE;
+        }
+        if abi < Landlock::SOCKETS {
+            handled &= !RESOLVE_UNIX;
+        }
+        wall.handled[0] = handled;
+        wall.rules = rules(files, handled)?;
+    }
+    Ok(wall)
+}
+
+fn rules(
+    files: &FileRules,
+    handled: u64,
+) -> core::result::Result<Vec<(std::ffi::CString, u64)>, SpawnError> {
+    let mut rules = vec![(c".".to_owned(), READ)];
+    let unix = handled & RESOLVE_UNIX;
+    for path in &files.writable {
+        rules.push((relative(path)?, handled & (READ | WRITE)));
+    }
+    if unix != 0 {
+        for path in &files.sockets {
+            rules.push((relative(path)?, unix));
+        }
+    }
+    Ok(rules)
+}
+
+/// Restricts this process and all that it starts. It is in the root directory of the sandbox.
+pub(super) fn restrict(wall: &Wall, init: Fd, streams: &[(Fd, Fd)]) -> Result<()> {
+    if wall.handled == [0; 3] {
+        return Ok(());
+    }
+    let ruleset = create(wall.handled)?;
+    for (path, rights) in &wall.rules {
+        allow_below(ruleset.fd(), path, *rights)?;
+    }
+    let handled = wall.handled[0];
+    if handled != 0 {
+        // Where the init program is no memfd it is a file without a name.
+        add(ruleset.fd(), init, EXECUTE | READ_FILE)
+            .or_else(unless_no_file)
+            .named(Call::LandlockRule)?;
+        for fd in given(streams) {
+            allow_reopening(ruleset.fd(), fd, handled)?;
+        }
+    }
+    sys::numbers(nr::LANDLOCK_RESTRICT_SELF, [arg(ruleset.fd()), 0, 0])
+        .named(Call::LandlockRestrict)
+}
+
+/// The descriptors that the command will have: what is moved into place, and the standard streams
+/// that are in place already.
+fn given(streams: &[(Fd, Fd)]) -> impl Iterator<Item = Fd> {
+    let in_place = (0..3).filter(|fd| streams.iter().all(|(_, to)| to != fd));
+    in_place.chain(streams.iter().map(|(from, _)| *from))
+}
+
+fn create(handled: [u64; 3]) -> Result<Held> {
+    // struct landlock_ruleset_attr, of which older kernels know the beginning: what they do not
+    // know is zero, and then they accept it.
+    let args = [handled.as_ptr() as usize, size_of::<[u64; 3]>(), 0, 0, 0, 0];
+    // SAFETY: the structure is live for the call and the size is the structure's.
+    let fd = unsafe { raw::call(nr::LANDLOCK_CREATE_RULESET, args) }.named(Call::LandlockCreate)?;
+    Ok(Held::new(fd))
+}
+
+fn allow_below(ruleset: Fd, path: &CStr, rights: u64) -> Result<()> {
+    let opened = match sys::open_path(AT_FDCWD, path) {
+        Ok(opened) => opened,
+        // What the command cannot get at needs no rule.
+        Err(libc::EACCES) => return Ok(()),
+        Err(errno) => {
+            return Err(Failed {
+                call: Call::OpenTarget,
+                errno,
+            });
+        }
+    };
+    match add(ruleset, opened.fd(), rights) {
+        // The rights of directories make no sense for a file.
+        Err(libc::EINVAL) => add(ruleset, opened.fd(), rights & FILE),
+        done => done,
+    }
+    .named(Call::LandlockRule)
+}
+
+const FILE: u64 = EXECUTE | READ_FILE | WRITE_FILE | TRUNCATE | RESOLVE_UNIX;
+
+/// What a descriptor leads to may be opened again, by /dev/stdout and the like, for what it was
+/// opened for and no more. A directory was passed for what is in it.
+fn allow_reopening(ruleset: Fd, fd: Fd, handled: u64) -> Result<()> {
+    match add(ruleset, fd, handled) {
+        Err(libc::EINVAL) => {}
+        done => return done.or_else(unless_no_file).named(Call::LandlockRule),
+    }
+    // SAFETY: numbers alone.
+    let flags = unsafe { raw::call(nr::FCNTL, [arg(fd), libc::F_GETFL as usize, 0, 0, 0, 0]) }
+        .named(Call::LandlockRule)?;
+    let mode = i32::try_from(flags).unwrap_or(0) & (libc::O_ACCMODE | libc::O_PATH);
+    let rights = match mode {
+        libc::O_RDONLY => EXECUTE | READ_FILE,
+        libc::O_WRONLY => WRITE_FILE | TRUNCATE,
+        libc::O_RDWR => EXECUTE | READ_FILE | WRITE_FILE | TRUNCATE,
+        _ => return Ok(()),
+    };
+    add(ruleset, fd, rights & handled).named(Call::LandlockRule)
+}
+
+/// Pipes, sockets and closed descriptors: Landlock has nothing to say about them.
+fn unless_no_file(errno: Errno) -> core::result::Result<(), Errno> {
+    match errno {
+        libc::EBADFD | libc::EBADF => Ok(()),
+        errno => Err(errno),
+    }
+}
+
+fn add(ruleset: Fd, fd: Fd, rights: u64) -> core::result::Result<(), Errno> {
+    const PATH_BENEATH: usize = 1;
+    // struct landlock_path_beneath_attr is packed: 8 bytes of rights, 4 of descriptor.
+    let mut rule = [0u8; 12];
+    let (allowed, parent) = rule.split_at_mut(8);
+    allowed.copy_from_slice(&rights.to_ne_bytes());
+    parent.copy_from_slice(&fd.to_ne_bytes());
+    let args = [arg(ruleset), PATH_BENEATH, rule.as_ptr() as usize, 0, 0, 0];
+    // SAFETY: the structure is live for the call.
+    unsafe { raw::call(nr::LANDLOCK_ADD_RULE, args) }.map(drop)
+}
