@@ -14,8 +14,9 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 
-use sandboxlib::core::Landlock;
-use sandboxlib::{End, Feature, Isolation, MountKind, Network, Prepared, Root, Sandbox};
+use sandboxlib::core::{Landlock, Launch, Step};
+use sandboxlib::spawn::Run;
+use sandboxlib::{End, Feature, Isolation, Network, Prepared, Root, Sandbox};
 use sandboxlib_tests::{TinyRoot, host_can, skip};
 
 /// A sandbox in the host's root, in which perl is found, with and without the wall.
@@ -156,7 +157,7 @@ fn what_the_plan_shows_is_not_in_the_way() {
 }
 
 #[test]
-fn abstract_sockets_and_processes_of_the_host_are_out_of_reach() {
+fn abstract_sockets_of_the_host_are_out_of_reach() {
     if !abi(Landlock::SCOPES) {
         return;
     }
@@ -167,27 +168,50 @@ fn abstract_sockets_and_processes_of_the_host_are_out_of_reach() {
         "perl -MSocket -e 'socket(S, AF_UNIX, SOCK_STREAM, 0) or die; \
          connect(S, pack(\"Sa*\", AF_UNIX, \"\\0{name}\")) or exit 1'"
     );
+    for (landlock, status) in [(false, 0), (true, 1)] {
+        let prepared = host(landlock, |sandbox| {
+            sandbox.config_mut().network = Network::Shared;
+        });
+        assert_eq!(exit(&prepared, &connect), status, "{landlock}");
+    }
+    drop(listener);
+}
+
+/// Where process ids are to be isolated and cannot be. No host makes that happen at will, so the
+/// script of a run that shares them is changed.
+#[test]
+fn processes_that_cannot_be_hidden_are_out_of_reach() {
+    if !abi(Landlock::SCOPES) {
+        return;
+    }
     let mut victim = std::process::Command::new("sleep")
         .arg("60")
         .spawn()
         .unwrap();
-    let signal = format!("kill -0 {} 2>/dev/null", victim.id());
-    for (landlock, status) in [(false, 0), (true, 1)] {
-        let prepared = host(landlock, |sandbox| {
-            let config = sandbox.config_mut();
-            config.network = Network::Shared;
-            config.namespaces.pid = Isolation::Shared;
-            // A new procfs needs process ids of its own.
-            config.mounts.retain(|m| m.kind != MountKind::Proc);
-        });
-        assert_eq!(exit(&prepared, &connect), status, "{landlock}");
-        assert_eq!(exit(&prepared, &signal), status, "{landlock}");
+    let mut sandbox = Sandbox::new(Root::Host).backends(["userns"]);
+    sandbox.config_mut().namespaces.pid = Isolation::Shared;
+    for (no_signals, status) in [(false, 0), (true, 1)] {
+        let mut launch = sandbox.check().unwrap().launch;
+        let Launch::Direct(script) = &mut launch else {
+            panic!("{launch:?}")
+        };
+        match script.steps.last_mut() {
+            Some(Step::Landlock(landlock)) => landlock.no_signals = no_signals,
+            other => panic!("{other:?}"),
+        }
+        let exit = |script: String| {
+            let mut run = Run::new("/bin/sh");
+            run.args = vec!["-c".into(), script.into()];
+            let prepared = sandboxlib::spawn::Prepared::new(&launch).unwrap();
+            prepared.start(&run).unwrap().wait().unwrap().end
+        };
+        let signal = format!("kill -0 {} 2>&-", victim.id());
+        assert_eq!(exit(signal), End::Exited(status), "{no_signals}");
         // Its own are within.
-        assert_eq!(exit(&prepared, "sleep 60 & kill $!"), 0);
+        assert_eq!(exit("sleep 60 & kill $!".to_owned()), End::Exited(0));
     }
     victim.kill().unwrap();
     victim.wait().unwrap();
-    drop(listener);
 }
 
 #[test]

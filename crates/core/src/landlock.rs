@@ -1,6 +1,6 @@
 use std::fmt;
 
-use sandboxlib_config::{Access, Feature, SandboxPath};
+use sandboxlib_config::{Access, Feature, Isolation, SandboxPath};
 use sandboxlib_mount::{MountPlan, Node, PlanStep};
 
 use crate::{CapSet, EffectiveConfig, HostFacts};
@@ -20,6 +20,9 @@ pub struct Landlock {
     /// What may be opened and changed; `None` where the command may mount, which a process that
     /// is restricted in this way cannot.
     pub files: Option<FileRules>,
+    /// No signals to processes outside: they were to be out of reach, whether or not they can be
+    /// hidden as well.
+    pub no_signals: bool,
     /// Neither TCP nor UDP: the network was to be isolated, less would do, and this is the less.
     pub no_ports: bool,
 }
@@ -62,14 +65,13 @@ impl Landlock {
         if abi < Self::FILES || !config.config().landlock {
             return None;
         }
-        let network_left_open = config
-            .degradations()
-            .iter()
-            .any(|d| d.feature == Feature::Network);
+        let left_open = |feature| config.degradations().iter().any(|d| d.feature == feature);
+        let pid = config.config().namespaces.pid;
         Some(Self {
             abi,
             files: (!keep.contains(CapSet::SYS_ADMIN)).then(|| FileRules::of(plan)),
-            no_ports: network_left_open && abi >= Self::TCP,
+            no_signals: pid == Isolation::Isolated || left_open(Feature::Pid),
+            no_ports: left_open(Feature::Network) && abi >= Self::TCP,
         })
     }
 
@@ -80,7 +82,7 @@ impl Landlock {
             (files, "files"),
             (files && self.abi >= Self::SOCKETS, "sockets"),
             (self.abi >= Self::SCOPES, "abstract-sockets"),
-            (self.abi >= Self::SCOPES, "signals"),
+            (self.no_signals && self.abi >= Self::SCOPES, "signals"),
             (self.no_ports, "tcp"),
             (self.no_ports && self.abi >= Self::UDP, "udp"),
         ]

@@ -28,7 +28,8 @@ const WRITE: u64 = WRITE_FILE | CHANGE_DIR | REFER | TRUNCATE | RESOLVE_UNIX;
 
 const TCP: u64 = 0b11;
 const UDP: u64 = 0b1100;
-const SCOPES: u64 = 0b11;
+const ABSTRACT_SOCKETS: u64 = 1;
+const SIGNALS: u64 = 1 << 1;
 
 const TRUNCATE_ABI: u32 = 3;
 
@@ -48,7 +49,11 @@ pub(super) fn wall(wanted: &Landlock) -> core::result::Result<Wall, SpawnError> 
         ports |= if abi >= Landlock::TCP { TCP } else { 0 };
         ports |= if abi >= Landlock::UDP { UDP } else { 0 };
     }
-    let scopes = if abi >= Landlock::SCOPES { SCOPES } else { 0 };
+    let mut scopes = 0;
+    if abi >= Landlock::SCOPES {
+        scopes |= ABSTRACT_SOCKETS;
+        scopes |= if wanted.no_signals { SIGNALS } else { 0 };
+    }
     let mut wall = Wall {
         handled: [0, ports, scopes],
         rules: Vec::new(),
