@@ -12,7 +12,7 @@ use sandboxlib_core::{
     Backend, CapSet, EffectiveConfig, HelperArg, HelperCall, HostFacts, Launch, NamespaceSet,
     PrepareError, Reason, Started, Support,
 };
-use sandboxlib_mount::{MountPlan, PlanStep};
+use sandboxlib_mount::MountPlan;
 
 use who::Who;
 
@@ -128,10 +128,7 @@ fn capabilities(
     plan: &MountPlan,
     facts: &HostFacts,
 ) -> Result<CapSet, PrepareError> {
-    let masks = plan
-        .steps
-        .iter()
-        .any(|step| matches!(step, PlanStep::Mask { .. }));
+    let masks = plan.has_masks();
     let (keep, said) = match &config.capabilities {
         Capabilities::Only(names) => {
             let set = CapSet::from_names(names).map_err(|e| Reason::new(e.to_string()))?;

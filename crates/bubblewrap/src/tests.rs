@@ -6,7 +6,7 @@ use sandboxlib_config::{
     SandboxPath, UserNamespace,
 };
 use sandboxlib_core::{HelperFact, Os, Step, negotiate};
-use sandboxlib_mount::{MemoryFs, plan};
+use sandboxlib_mount::{MemoryFs, PlanStep, plan};
 
 use super::*;
 

@@ -6,7 +6,7 @@ use sandboxlib_core::{
     Backend, CapSet, ChildScript, EffectiveConfig, Hint, HostFacts, Knob, Landlock, Launch,
     NamespaceSet, Os, PrepareError, Reason, Step, Support,
 };
-use sandboxlib_mount::{MountPlan, PlanStep};
+use sandboxlib_mount::MountPlan;
 
 /// The backend that uses chroot(2).
 #[derive(Debug, Clone, Copy, Default)]
@@ -86,10 +86,7 @@ impl Backend for Chroot {
         if let Some(reason) = facts.ids_reason(uid, gid) {
             return Err(reason.into());
         }
-        let masks = plan
-            .steps
-            .iter()
-            .any(|s| matches!(s, PlanStep::Mask { .. }));
+        let masks = plan.has_masks();
         let keep = match facts.os {
             Os::Linux => Some(capabilities(config, facts, uid, masks)?),
             _ => no_capabilities(config, uid).map(|()| None)?,

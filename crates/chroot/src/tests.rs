@@ -6,7 +6,7 @@ use sandboxlib_config::{
     Access, FeatureSet, Mount, MountKind, Network, RootAccess, SandboxPath, UserNamespace,
 };
 use sandboxlib_core::{IdRange, negotiate, requests};
-use sandboxlib_mount::MemoryFs;
+use sandboxlib_mount::{MemoryFs, PlanStep};
 
 use super::*;
 

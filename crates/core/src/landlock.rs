@@ -95,6 +95,9 @@ impl FileRules {
     fn of(plan: &MountPlan) -> Self {
         let mut rules = Self::default();
         for step in &plan.steps {
+            if let Some(at) = step.covers() {
+                rules.forget_below(at);
+            }
             match step {
                 PlanStep::Root {
                     access: Access::ReadWrite,
@@ -128,6 +131,13 @@ impl FileRules {
         self.writable
             .iter()
             .any(|above| path.as_path().starts_with(above.as_path()))
+    }
+
+    /// What was mounted below `path` is covered by what is mounted there now.
+    fn forget_below(&mut self, path: &SandboxPath) {
+        for list in [&mut self.writable, &mut self.sockets] {
+            list.retain(|p| p == path || !p.as_path().starts_with(path.as_path()));
+        }
     }
 
     fn write_below(&mut self, path: &SandboxPath) {

@@ -185,7 +185,31 @@ pub enum ShadowEntry {
     },
 }
 
+impl PlanStep {
+    /// The mount point, if what was to be seen there and below is covered by this step. A
+    /// [`Shadow`](Self::Shadow) shows again what it covers.
+    #[must_use]
+    pub fn covers(&self) -> Option<&SandboxPath> {
+        match self {
+            Self::Bind { to, .. }
+            | Self::Tmpfs { to, .. }
+            | Self::Proc { to }
+            | Self::Devpts { to }
+            | Self::File { to, .. }
+            | Self::Mask { to, .. } => Some(to),
+            _ => None,
+        }
+    }
+}
+
 impl MountPlan {
+    /// Whether a path is masked: what opens a mask must not be left to the command then.
+    #[must_use]
+    pub fn has_masks(&self) -> bool {
+        let mask = |step: &PlanStep| matches!(step, PlanStep::Mask { .. });
+        self.steps.iter().any(mask)
+    }
+
     /// The paths that are made on the host, below what the caller made writable, because
     /// something has to be mounted there.
     pub fn created_on_host(&self) -> impl Iterator<Item = &SandboxPath> {

@@ -9,7 +9,7 @@ use sandboxlib_core::{
     Backend, CapSet, ChildScript, EffectiveConfig, HostFacts, Landlock, Launch, NamespaceSet,
     PrepareError, Reason, Step, Support,
 };
-use sandboxlib_mount::{MountPlan, PlanStep};
+use sandboxlib_mount::MountPlan;
 
 use identity::Identity;
 
@@ -81,10 +81,7 @@ fn capabilities(
     plan: &MountPlan,
     facts: &HostFacts,
 ) -> Result<CapSet, PrepareError> {
-    let masks = plan
-        .steps
-        .iter()
-        .any(|step| matches!(step, PlanStep::Mask { .. }));
+    let masks = plan.has_masks();
     let keep = CapSet::kept(&config.capabilities, identity.uid_inside, masks)
         .map_err(|e| Reason::new(e.to_string()))?;
     let opens_masks = CapSet::from_bits(1 << 1 | 1 << 2 | 1 << 21);
