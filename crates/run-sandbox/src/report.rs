@@ -312,7 +312,7 @@ mod tests {
                 "system_seconds": 0.0, "peak_memory_bytes": 4096, "enforced": ["network"],
                 "not_enforced": [{"feature": "pid", "reason": "not here"}],
                 "created_on_host": ["/a\\xff\\x5c"], "not_masked": [],
-                "kill_scope": "process-group", "error": null,
+                "kill_scope": "process-group", "landlock": null, "error": null,
             })
         );
     }
