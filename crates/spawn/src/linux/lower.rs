@@ -13,6 +13,7 @@ use sandboxlib_mount::{Attributes, BindSource, Node, PlanStep, ShadowEntry};
 
 use super::mounting::{NODEV, NOEXEC, NOSUID, RDONLY};
 use super::ops::{Action, Entry, From, FsOption, Op, Protection};
+use super::sys;
 use crate::words::text;
 
 /// A script that is ready to be run as often as asked.
@@ -269,11 +270,14 @@ impl Lowering {
             devices: false,
         });
         let source = text(source.as_os_str())?;
-        let scratch = self.scratch;
+        // Asked each time: a filter may have come since, and it is a call that does nothing.
+        let remounts = !sys::has_set_attributes();
+        let scratch = self.scratch || remounts;
         self.op(Action::Root {
             source,
             attributes,
             scratch,
+            remounts,
         });
         Ok(())
     }
