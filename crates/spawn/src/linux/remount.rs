@@ -209,8 +209,8 @@ impl Iterator for Unescaped<'_> {
 
 /// Calls `act` with each mount of this process's mount namespace that its root leads to.
 fn each_mount(mut act: impl FnMut(&Line<'_>) -> Result<()>) -> Result<()> {
-    let file = sys::open_at(AT_FDCWD, c"/proc/self/mountinfo", libc::O_RDONLY)
-        .named(Call::MountInfo)?;
+    let file =
+        sys::open_at(AT_FDCWD, c"/proc/self/mountinfo", libc::O_RDONLY).named(Call::MountInfo)?;
     let mut reader = Reader::new();
     let mut buffer = [0; 2048];
     loop {

@@ -83,14 +83,7 @@ pub(super) fn open_at(dir: Fd, path: &CStr, flags: i32) -> core::result::Result<
     let fd = unsafe {
         call(
             nr::OPENAT,
-            [
-                arg(dir),
-                ptr(path),
-                arg(flags | libc::O_CLOEXEC),
-                0,
-                0,
-                0,
-            ],
+            [arg(dir), ptr(path), arg(flags | libc::O_CLOEXEC), 0, 0, 0],
         )
     }?;
     Ok(Held::new(fd))
@@ -280,14 +273,7 @@ pub(super) fn read(fd: Fd, buffer: &mut [u8]) -> core::result::Result<&[u8], Err
     let read = unsafe {
         call(
             nr::READ,
-            [
-                arg(fd),
-                buffer.as_mut_ptr() as usize,
-                buffer.len(),
-                0,
-                0,
-                0,
-            ],
+            [arg(fd), buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0],
         )
     }?;
     Ok(buffer.get(..read).unwrap_or_default())
