@@ -107,6 +107,9 @@ pub struct HostFacts {
     pub unprivileged_userns_clone: Option<bool>,
     /// Ubuntu's switch kernel.apparmor_restrict_unprivileged_userns.
     pub apparmor_restricts_userns: Option<bool>,
+    /// Whether the caller runs without an AppArmor profile of its own, which counts where that
+    /// switch is on; gathered only there.
+    pub apparmor_unconfined: Option<bool>,
     /// The uid map that the caller lives in.
     pub uid_map: Vec<IdRange>,
     /// The gid map that the caller lives in.
@@ -143,6 +146,7 @@ impl HostFacts {
             max_user_namespaces: None,
             unprivileged_userns_clone: None,
             apparmor_restricts_userns: None,
+            apparmor_unconfined: None,
             uid_map: whole.clone(),
             gid_map: whole,
             setgroups: true,

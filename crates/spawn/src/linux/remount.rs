@@ -346,3 +346,180 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Id, parent, mount point, whether it is cut, flags.
+    type Seen = (u64, u64, Vec<u8>, bool, u64);
+
+    fn lines(text: &[u8]) -> Vec<Seen> {
+        let mut reader = Reader::new();
+        let mut seen = Vec::new();
+        for byte in text {
+            if reader.push(*byte) {
+                let line = reader.line();
+                let point = line.point.to_vec();
+                seen.push((line.id, line.parent, point, line.cut, line.flags));
+                reader.next_line();
+            }
+        }
+        seen
+    }
+
+    #[test]
+    fn lines_are_put_together() {
+        const ALL: u64 = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+        for (text, id, parent, point, flags) in [
+            (
+                "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root ro,nosuid",
+                36,
+                35,
+                "/mnt2",
+                0,
+            ),
+            (
+                "1 0 0:2 / / ro - rootfs rootfs rw",
+                1,
+                0,
+                "/",
+                libc::MS_RDONLY,
+            ),
+            (
+                "9 8 0:2 /a /b\\040c ro,nosuid,nodev,noexec,relatime shared:7 - t s o",
+                9,
+                8,
+                "/b\\040c",
+                ALL,
+            ),
+            (
+                "9 8 0:2 / /b rw,nosymfollow - t s ro",
+                9,
+                8,
+                "/b",
+                NOSYMFOLLOW,
+            ),
+            // Words that only resemble.
+            (
+                "9 8 0:2 / /b rw,nosuidx,xnodev,noexecnoexecnoexecnoexec - t s ro",
+                9,
+                8,
+                "/b",
+                0,
+            ),
+            ("9 8 0:2 / /b ro", 9, 8, "/b", libc::MS_RDONLY),
+            (
+                "4294967297 2147483648 0:2 / /b rw - t s o",
+                4_294_967_297,
+                2_147_483_648,
+                "/b",
+                0,
+            ),
+        ] {
+            let expected = (id, parent, point.as_bytes().to_vec(), false, flags);
+            // Twice: nothing of a line is left for the next one.
+            let both = lines(format!("{text}\n{text}\n").as_bytes());
+            assert_eq!(both, [expected.clone(), expected], "{text:?}");
+        }
+        assert_eq!(lines(b"1 2 3 / /not-ended rw"), []);
+        for rubbish in [&[b' '; 5000][..], &[0xff; 100_000], b"\n\n\n", b"x y z\n"] {
+            let _ = lines(rubbish);
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_is_known_to_be_cut() {
+        let long = "x".repeat(Reader::LONGEST);
+        let text = format!("5 4 0:1 / /stage/{long} ro - t s o\n6 4 0:1 / /short rw - t s o\n");
+        let seen = lines(text.as_bytes());
+        let (id, .., cut, flags) = &seen[0];
+        assert_eq!((*id, *cut, *flags), (5, true, libc::MS_RDONLY));
+        assert_eq!(seen[1], (6, 4, b"/short".to_vec(), false, 0));
+        // The root of a file system may have any length: it is not kept.
+        let text = format!("5 4 0:1 /{long}{long} /a ro - t s o\n");
+        assert_eq!(lines(text.as_bytes())[0].2, b"/a");
+    }
+
+    #[test]
+    fn what_is_inside_is_told_from_what_begins_alike() {
+        let inside = |point: &'static str| {
+            let line = Line {
+                id: 0,
+                parent: 0,
+                point: point.as_bytes(),
+                cut: false,
+                flags: 0,
+            };
+            line.inside(b"stage")
+        };
+        assert_eq!(inside("/stage/a/b"), Some(&b"a/b"[..]));
+        for outside in ["/stage", "/stages/a", "/a/stage/b", "stage/a", "/", ""] {
+            assert_eq!(inside(outside), None, "{outside}");
+        }
+    }
+
+    #[test]
+    fn descriptors_have_paths() {
+        for (fd, path) in [
+            (0, c"/proc/self/fd/0"),
+            (7, c"/proc/self/fd/7"),
+            (1_048_576, c"/proc/self/fd/1048576"),
+            (Fd::MAX, c"/proc/self/fd/2147483647"),
+        ] {
+            assert_eq!(fd_path(fd, &mut [0xff; 32]), path);
+        }
+    }
+
+    #[test]
+    fn paths_are_followed_as_far_as_they_lead() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("a b/c")).unwrap();
+        std::os::unix::fs::symlink("a b", dir.path().join("link")).unwrap();
+        let path = std::ffi::CString::new(dir.path().to_str().unwrap()).unwrap();
+        let root = sys::open(&path, libc::O_PATH).unwrap();
+        let led = |path: &str| {
+            let walked = walk(root.fd(), path.as_bytes()).ok().unwrap();
+            let here = walked.place.as_ref().map_or(root.fd(), Held::fd);
+            let found = std::fs::read_link(format!("/proc/self/fd/{here}")).unwrap();
+            let rest = found.strip_prefix(dir.path()).unwrap().to_owned();
+            (rest.to_str().unwrap().to_owned(), walked.arrived)
+        };
+        let long = "n".repeat(255);
+        for (path, place, arrived) in [
+            ("", "", true),
+            ("a\\040b", "a b", true),
+            ("a\\040b/c", "a b/c", true),
+            ("a\\040b//c/", "a b/c", true),
+            ("a\\040b/missing/c", "a b", false),
+            ("link", "link", true),
+            ("link/c", "link", false),
+            (&*format!("a\\040b/{long}"), "a b", false),
+            (&*format!("a\\040b/{long}n"), "a b", false),
+            ("a\\000b", "", false),
+        ] {
+            assert_eq!(led(path), (place.to_owned(), arrived), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn every_mount_of_this_process_is_seen() {
+        let text = std::fs::read("/proc/self/mountinfo").unwrap();
+        let mut seen = Vec::new();
+        let done = each_mount(|line| {
+            seen.push((line.id, line.point.to_vec()));
+            Ok(())
+        });
+        assert_eq!(done.ok(), Some(()));
+        let expected: Vec<(u64, Vec<u8>)> = text
+            .split(|b| *b == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| {
+                let fields: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
+                let id = std::str::from_utf8(fields[0]).unwrap().parse().unwrap();
+                (id, fields[4].to_vec())
+            })
+            .collect();
+        assert_eq!(seen, expected);
+    }
+}

@@ -156,11 +156,37 @@ pub(super) fn set_attributes(tree: Fd, set: u64, recursive: bool) -> Result<()> 
     Ok(())
 }
 
-/// Whether mount_setattr(2) is to be had: not before Linux 5.12, nor where a system call filter
-/// answers ENOSYS. The kernel refuses the flags, so nothing is done.
-pub(super) fn has_set_attributes() -> bool {
-    // SAFETY: numbers alone: the kernel looks at the flags first, and no address is -1.
-    let answer = unsafe { call(nr::MOUNT_SETATTR, [usize::MAX; 6]) };
+/// A system call whose presence can be asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asked {
+    OpenTree,
+    MoveMount,
+    FsOpen,
+    FsConfig,
+    FsMount,
+    OpenAt2,
+    MountSetAttr,
+    CloseRange,
+}
+
+/// Whether there is such a call: not if the kernel is older, nor if a system call filter says so
+/// in its name (ENOSYS). Every argument is -1: no descriptor, no address and no set of flags that
+/// one of them accepts, so nothing is done.
+pub(super) fn has(asked: Asked) -> bool {
+    let number = match asked {
+        Asked::OpenTree => nr::OPEN_TREE,
+        Asked::MoveMount => nr::MOVE_MOUNT,
+        Asked::FsOpen => nr::FSOPEN,
+        Asked::FsConfig => nr::FSCONFIG,
+        Asked::FsMount => nr::FSMOUNT,
+        Asked::OpenAt2 => nr::OPENAT2,
+        Asked::MountSetAttr => nr::MOUNT_SETATTR,
+        Asked::CloseRange => nr::CLOSE_RANGE,
+    };
+    // SAFETY: all of these calls refuse the flags or the descriptor; where one looks at a pointer
+    // before, it finds -1 to be outside of the address space (EFAULT). So nothing of this process
+    // is read, written or closed.
+    let answer = unsafe { call(number, [usize::MAX; 6]) };
     answer != Err(ENOSYS)
 }
 
