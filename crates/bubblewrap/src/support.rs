@@ -13,6 +13,9 @@ pub(crate) fn support(program: &Path, facts: &HostFacts) -> Support {
         let hint = Hint::new(Knob::Os, "use the backend of this system, such as chroot");
         return Support::unusable(Reason::new("bubblewrap exists on Linux alone").hint(hint));
     }
+    if let Some(reason) = facts.kernel_reason() {
+        return Support::unusable(reason);
+    }
     let Some(helper) = facts.helper(program) else {
         return Support::unusable(missing(program));
     };

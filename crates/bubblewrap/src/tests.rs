@@ -5,7 +5,7 @@ use sandboxlib_config::{
     Config, Feature, FeatureSet, Ids, Isolation, Mount, MountKind, Network, Root, RootAccess,
     SandboxPath, UserNamespace,
 };
-use sandboxlib_core::{HelperFact, Os, Step, negotiate};
+use sandboxlib_core::{HelperFact, KernelVersion, Os, Step, negotiate};
 use sandboxlib_mount::{MemoryFs, PlanStep, plan};
 
 use super::*;
@@ -340,6 +340,13 @@ fn whether_it_can_be_used() {
     let mut off = root();
     off.max_user_namespaces = Some(0);
     assert!(usable(&off));
+    // What AppArmor keeps from us it may let bwrap have, which has a profile of its own.
+    let mut ubuntu = user();
+    ubuntu.apparmor_restricts_userns = Some(true);
+    ubuntu.apparmor_unconfined = Some(true);
+    assert!(usable(&ubuntu));
+    ubuntu.kernel = Some(KernelVersion(4, 18));
+    assert!(!usable(&ubuntu), "it is started as everything is");
     let support = Bubblewrap::default().support(&off);
     assert!(support.feature(Feature::User).is_err() && support.feature(Feature::Root).is_ok());
     let mut capable = user();

@@ -34,6 +34,9 @@ impl Backend for Chroot {
     }
 
     fn support(&self, facts: &HostFacts) -> Support {
+        if let Some(reason) = facts.kernel_reason() {
+            return Support::unusable(reason);
+        }
         let allowed = match facts.os {
             Os::Linux => facts.capabilities.contains(CapSet::SYS_CHROOT),
             _ => facts.uid == 0,

@@ -5,7 +5,7 @@ use proptest::sample::select;
 use sandboxlib_config::{
     Access, FeatureSet, Mount, MountKind, Network, RootAccess, SandboxPath, UserNamespace,
 };
-use sandboxlib_core::{IdRange, negotiate, requests};
+use sandboxlib_core::{IdRange, KernelVersion, negotiate, requests};
 use sandboxlib_mount::{MemoryFs, PlanStep};
 
 use super::*;
@@ -208,6 +208,25 @@ fn it_takes_root() {
         assert_eq!(reason.to_string(), "chroot(2) needs root");
         assert!(!reason.hints.is_empty());
     }
+}
+
+#[test]
+fn it_takes_a_kernel_on_which_something_can_be_started() {
+    let on = |major, minor| {
+        let mut facts = root();
+        facts.kernel = Some(KernelVersion(major, minor));
+        Chroot.support(&facts)
+    };
+    assert!(on(5, 10).usable().is_ok());
+    let support = on(4, 18);
+    let reason = support.usable().unwrap_err();
+    let text = reason.to_string();
+    assert!(text.starts_with("Linux 4.18 is older than 5.10"), "{text}");
+    assert!(!reason.hints.is_empty());
+    // That is a number of Linux alone.
+    let mut bsd = elsewhere();
+    bsd.kernel = Some(KernelVersion(4, 11));
+    assert!(Chroot.support(&bsd).usable().is_ok());
 }
 
 #[test]

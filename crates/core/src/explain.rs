@@ -194,7 +194,10 @@ pub fn explain(failure: Failure<'_>, diagnosis: &Diagnosis) -> Vec<Hint> {
     let mut out = Hints::default();
     match step {
         // The text of the error says what could not be passed on, and that is all there is.
-        FailedStep::Lower { .. } | FailedStep::Streams => {}
+        FailedStep::Lower { .. } => {}
+        // The one call in it that a kernel can be too old for.
+        FailedStep::Streams if errno == ENOSYS => no_such_call(&mut out, "close_range", d),
+        FailedStep::Streams => {}
         FailedStep::Resources(_) | FailedStep::Init => exec::own_program(&mut out, errno, d),
         FailedStep::Clone(set) => birth::clone(&mut out, *set, errno, d),
         FailedStep::Script { step, detail, .. } => script(&mut out, step, detail, errno, d),
@@ -331,16 +334,32 @@ fn seccomp(out: &mut Hints, call: &str) {
 
 /// Ubuntu's restriction: the namespace is made, and then its owner has no capability in it.
 fn apparmor_restriction(out: &mut Hints, d: &Diagnosis) {
-    const SWITCH: &str = "kernel.apparmor_restrict_unprivileged_userns";
-    if d.has(CapSet::SYS_ADMIN) || !d.setting_is(SWITCH, |n| n != 0) {
+    if d.has(CapSet::SYS_ADMIN) || !d.setting_is(APPARMOR_SWITCH, |n| n != 0) {
         return;
     }
-    out.add(
-        Knob::Lsm("AppArmor"),
-        "give the calling program an AppArmor profile that contains `userns,` (a file in \
-         /etc/apparmor.d), since this system keeps user namespaces from programs without one",
-    );
-    out.sysctl(d, SWITCH, "0", "or lift the restriction for every program");
+    let found = d.setting(APPARMOR_SWITCH).unwrap_or_default();
+    for hint in apparmor_cures(&found) {
+        out.add(hint.knob, hint.advice);
+    }
+}
+
+const APPARMOR_SWITCH: &str = "kernel.apparmor_restrict_unprivileged_userns";
+
+/// What helps against that restriction, whose setting is `found`.
+fn apparmor_cures(found: &str) -> [Hint; 2] {
+    let switch = Knob::Sysctl {
+        name: APPARMOR_SWITCH.into(),
+        found: found.to_owned(),
+        wanted: "0".into(),
+    };
+    [
+        Hint::new(
+            Knob::Lsm("AppArmor"),
+            "give the calling program an AppArmor profile that contains `userns,` (a file in \
+             /etc/apparmor.d), since this system keeps user namespaces from programs without one",
+        ),
+        Hint::new(switch, "or lift the restriction for every program"),
+    ]
 }
 
 fn confinement(out: &mut Hints, d: &Diagnosis) {

@@ -107,6 +107,9 @@ pub struct HostFacts {
     pub unprivileged_userns_clone: Option<bool>,
     /// Ubuntu's switch kernel.apparmor_restrict_unprivileged_userns.
     pub apparmor_restricts_userns: Option<bool>,
+    /// Whether the caller runs without an AppArmor profile of its own, which counts where that
+    /// switch is on; gathered only there.
+    pub apparmor_unconfined: Option<bool>,
     /// The Landlock ABI of the kernel (landlock(7)); 0 if it has none or does not let it be used.
     pub landlock: u32,
     /// The uid map that the caller lives in.
@@ -145,6 +148,7 @@ impl HostFacts {
             max_user_namespaces: None,
             unprivileged_userns_clone: None,
             apparmor_restricts_userns: None,
+            apparmor_unconfined: None,
             landlock: 0,
             uid_map: whole.clone(),
             gid_map: whole,

@@ -14,6 +14,9 @@ pub(crate) fn support(program: &Path, facts: &HostFacts) -> Support {
             Reason::new("linux-user-chroot exists on Linux alone").hint(hint),
         );
     }
+    if let Some(reason) = facts.kernel_reason() {
+        return Support::unusable(reason);
+    }
     let Some(helper) = facts.helper(program) else {
         return Support::unusable(missing(program));
     };

@@ -1,7 +1,7 @@
 use sandboxlib_config::{
     Config, Feature, Ids, Isolation, Mount, MountKind, Network, Root, RootAccess, SandboxPath,
 };
-use sandboxlib_core::{Os, ScratchKind, negotiate};
+use sandboxlib_core::{KernelVersion, Os, ScratchKind, negotiate};
 use sandboxlib_mount::{MemoryFs, plan};
 
 use super::*;
@@ -235,6 +235,11 @@ fn whether_it_can_be_used() {
     let mut other = facts(0, OURS);
     other.os = Os::MacOs;
     assert!(!usable(&other));
+    let mut old = facts(0, CLASSIC);
+    old.kernel = Some(KernelVersion(4, 18));
+    assert!(!usable(&old));
+    old.kernel = Some(KernelVersion(5, 10));
+    assert!(usable(&old));
 }
 
 #[test]

@@ -104,3 +104,50 @@ pub(crate) fn choose(
     }
     Err(Error::Negotiate { candidates })
 }
+
+#[cfg(all(test, feature = "userns", feature = "bubblewrap"))]
+mod tests {
+    use sandboxlib_config::Root;
+    use sandboxlib_core::HelperFact;
+
+    use super::*;
+
+    /// Ubuntu as it comes, with bubblewrap installed, and a caller with this AppArmor label.
+    fn ubuntu(unconfined: Option<bool>) -> HostFacts {
+        let mut facts = HostFacts::linux(1000, 1000);
+        facts.apparmor_restricts_userns = Some(true);
+        facts.apparmor_unconfined = unconfined;
+        facts.helpers = vec![HelperFact {
+            wanted: "bwrap".into(),
+            path: "/usr/bin/bwrap".into(),
+            version: "bubblewrap 0.9.0".into(),
+            setuid_root: false,
+        }];
+        facts
+    }
+
+    fn chosen(mut facts: HostFacts) -> (&'static str, Vec<Candidate>) {
+        let config = Config::new(Root::Host);
+        match choose(&config, &builtin(), &mut facts) {
+            Ok((backend, _, before)) => (backend.name(), before),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn auto_goes_on_where_apparmor_keeps_user_namespaces_from_us() {
+        let (name, before) = chosen(ubuntu(Some(true)));
+        assert_eq!(name, "bubblewrap");
+        assert_eq!(before.len(), 1);
+        let why = before[0].error.to_string();
+        let switch = "kernel.apparmor_restrict_unprivileged_userns is 1";
+        assert!(why.contains(switch), "{why}");
+        let NegotiateError::Unusable(reason) = &before[0].error else {
+            panic!("{why}");
+        };
+        assert!(!reason.hints.is_empty());
+        // A profile may allow it, which is tried.
+        assert_eq!(chosen(ubuntu(Some(false))).0, "userns");
+        assert_eq!(chosen(ubuntu(None)).0, "userns");
+    }
+}

@@ -1,24 +1,13 @@
 use sandboxlib_config::Feature;
-use sandboxlib_core::{
-    CapSet, Hint, HostFacts, IdMapper, KernelVersion, Knob, Os, Reason, Support,
-};
-
-/// The first kernel with everything that the spawner needs: mount_setattr(2) is the youngest.
-const KERNEL: KernelVersion = KernelVersion(5, 12);
+use sandboxlib_core::{CapSet, Hint, HostFacts, IdMapper, Knob, Os, Reason, Support};
 
 pub(crate) fn support(facts: &HostFacts) -> Support {
     if facts.os != Os::Linux {
         let hint = Hint::new(Knob::Os, "use the backend of this system, such as chroot");
         return Support::unusable(Reason::new("namespaces exist on Linux alone").hint(hint));
     }
-    if let Some(found) = facts.kernel.filter(|found| *found < KERNEL) {
-        let text = format!("Linux {found} is older than {KERNEL} and lacks mount_setattr(2)");
-        let knob = Knob::Kernel {
-            found: Some(found),
-            wanted: KERNEL,
-        };
-        let hint = Hint::new(knob, format!("run Linux {KERNEL} or newer"));
-        return Support::unusable(Reason::new(text).hint(hint));
+    if let Some(reason) = facts.kernel_reason() {
+        return Support::unusable(reason);
     }
     let all = Support::nothing(Reason::new("the userns backend does not know it"))
         .with(Feature::ALL.iter().copied());
@@ -44,7 +33,8 @@ pub(crate) fn support(facts: &HostFacts) -> Support {
 
 /// Why there is no user namespace to be had, as far as the facts tell.
 pub(crate) fn no_user_namespace(facts: &HostFacts) -> Option<Reason> {
-    facts.user_namespace_reason().or_else(|| {
+    let refused = facts.user_namespace_reason();
+    refused.or_else(|| facts.apparmor_reason()).or_else(|| {
         (facts.uid == 0 && !may_map_zero(facts)).then(|| {
             let knob = Knob::Capability("CAP_SETFCAP");
             let hint = Hint::new(knob, "run with CAP_SETFCAP, or as another user");

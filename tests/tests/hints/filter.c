@@ -1,10 +1,13 @@
-/* filter COMMAND [ARG...]: runs it under a system call filter like that of a container engine. */
+/* filter COMMAND [ARG...]: runs it under a system call filter like that of a container engine.
+ * filter --no-mount-setattr COMMAND [ARG...]: under one that has it believe that the kernel is
+ * older than mount_setattr. */
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -28,7 +31,18 @@ int main(int argc, char **argv)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
+    struct sock_filter old[] = {
+        LOAD(nr),
+        ANSWER(442 /* mount_setattr */, ENOSYS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
     struct sock_fprog program = { sizeof code / sizeof *code, code };
+    if (argc > 1 && strcmp(argv[1], "--no-mount-setattr") == 0) {
+        program.len = sizeof old / sizeof *old;
+        program.filter = old;
+        argv++;
+        argc--;
+    }
     if (argc < 2)
         return 2;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0

@@ -39,6 +39,9 @@ pub(super) fn plan_step(
     errno: i32,
     d: &Diagnosis,
 ) {
+    if mount_list(out, detail, errno) {
+        return;
+    }
     let path = path_of(plan, detail);
     match errno {
         ENOSPC | EDQUOT if FILE_CALLS.contains(&detail) => out.add(
@@ -89,6 +92,20 @@ pub(super) fn plan_step(
         }
         _ => denied(out, detail, errno, d),
     }
+}
+
+/// The list of the process's own mounts is read where mount_setattr(2) is missing. Tells whether
+/// it was that.
+fn mount_list(out: &mut Hints, detail: &str, errno: i32) -> bool {
+    let it_was = detail == "read /proc/self/mountinfo" && errno == ENOENT;
+    if it_was {
+        out.add(
+            Knob::Mount(Cow::Borrowed("/proc")),
+            "mount a procfs on the caller's /proc, or use Linux 5.12 or later: without \
+             mount_setattr, mounts are found there",
+        );
+    }
+    it_was
 }
 
 /// What the step itself has to do with EPERM and EACCES.
@@ -238,6 +255,9 @@ pub(super) fn protect_proc(
     errno: i32,
     d: &Diagnosis,
 ) {
+    if mount_list(out, detail, errno) {
+        return;
+    }
     match errno {
         ENOENT | ENOTDIR | ELOOP | ESTALE => changed(out, at.as_path()),
         _ => arrangement(out, detail, errno, d),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{CapSet, Hint, HostFacts, IdMapper, IdRange, Knob, Reason};
+use crate::{CapSet, Hint, HostFacts, IdMapper, IdRange, KernelVersion, Knob, Os, Reason};
 
 /// Whether a map is that of the first user namespace, as far as a map can tell.
 pub(super) fn is_whole(map: &[IdRange]) -> bool {
@@ -34,6 +34,49 @@ pub(super) fn covers(map: &[IdRange], first: u32, count: u32) -> bool {
 }
 
 impl HostFacts {
+    /// The oldest Linux on which anything is run: the first that is maintained for long and has
+    /// close_range(2), openat2(2), pidfds and the mount API. What later ones add is done without
+    /// (docs/kernel-policy.md).
+    pub const OLDEST_LINUX: KernelVersion = KernelVersion(5, 10);
+
+    /// Why no backend can run anything on this kernel. `None` where its version is not known.
+    #[must_use]
+    pub fn kernel_reason(&self) -> Option<Reason> {
+        let wanted = Self::OLDEST_LINUX;
+        let found = self.kernel.filter(|found| *found < wanted);
+        let found = found.filter(|_| self.os == Os::Linux)?;
+        let text = format!(
+            "Linux {found} is older than {wanted} and lacks system calls that every run needs"
+        );
+        let knob = Knob::Kernel {
+            found: Some(found),
+            wanted,
+        };
+        let advice = format!(
+            "run Linux {wanted} or newer (Debian 11, Enterprise Linux 9), on the machine or in a \
+             virtual one"
+        );
+        Some(Reason::new(text).hint(Hint::new(knob, advice)))
+    }
+
+    /// Why a user namespace made by this process is of no use: Ubuntu takes every capability in it
+    /// from a program that has no AppArmor profile. One that has a profile is not judged before,
+    /// since the profile may allow it: the attempt will tell. Other programs may have profiles of
+    /// their own, so this says nothing about a helper.
+    #[must_use]
+    pub fn apparmor_reason(&self) -> Option<Reason> {
+        let restricted = self.apparmor_restricts_userns == Some(true)
+            && self.apparmor_unconfined == Some(true)
+            && !self.capabilities.contains(CapSet::SYS_ADMIN);
+        restricted.then(|| {
+            let text = "AppArmor keeps user namespaces from programs without a profile \
+                        (kernel.apparmor_restrict_unprivileged_userns is 1)";
+            super::apparmor_cures("1")
+                .into_iter()
+                .fold(Reason::new(text), Reason::hint)
+        })
+    }
+
     /// Why no user namespace can be made here, where that is certain. `None` where it may work:
     /// the attempt will tell.
     #[must_use]

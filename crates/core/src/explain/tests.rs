@@ -8,7 +8,7 @@ use sandboxlib_mount::{Attributes, BindSource, Node, PlanStep};
 
 use super::errno::*;
 use super::*;
-use crate::{ExecProblem, IdRange, MapWriter, NamespaceSet, Reason, Subordinate};
+use crate::{ExecProblem, IdRange, MapWriter, NamespaceSet, Os, Reason, Subordinate};
 
 /// A knob in one line.
 fn word(knob: &Knob) -> String {
@@ -309,6 +309,11 @@ fn each_cause_has_its_knobs() {
         ("too old for any filter to matter", bind("mount_setattr"), ENOSYS, user().kernel(5, 10).filtered(),
             &["linux 5.12"]),
         ("new enough, no filter", bind("mount_setattr"), ENOSYS, user().kernel(6, 1), &[]),
+        ("close_range", FailedStep::Streams, ENOSYS, user().kernel(5, 4), &["linux 5.9"]),
+        ("close_range, filtered", FailedStep::Streams, ENOSYS, user().kernel(6, 1).filtered(), &["seccomp"]),
+        ("no list of mounts", bind("read /proc/self/mountinfo"), ENOENT, user().kernel(5, 10), &["mount /proc"]),
+        ("no list of mounts for procfs", at(Step::ProtectProc(path("/proc")), "read /proc/self/mountinfo"), ENOENT,
+            user().kernel(5, 10), &["mount /proc"]),
         ("time, old", at(Step::TimeNamespace, "unshare"), EINVAL, user().kernel(5, 4), &["linux 5.6"]),
         ("time, not built", at(Step::TimeNamespace, "unshare"), EINVAL, user().kernel(6, 1), &["CONFIG_TIME_NS"]),
         ("time, off", at(Step::TimeNamespace, "unshare"), ENOSPC, user().sysctl("user.max_time_namespaces", "0"),
@@ -437,8 +442,61 @@ fn user_namespaces_that_are_off_are_known_before() {
     );
     assert!(reason(|f| f.unprivileged_userns_clone = Some(false), 0).is_empty());
     assert!(reason(|f| f.unprivileged_userns_clone = Some(true), 1000).is_empty());
-    // A profile may allow it, so the attempt decides.
-    assert!(reason(|f| f.apparmor_restricts_userns = Some(true), 1000).is_empty());
+    // That is another matter: a helper may have a profile that allows it.
+    let restricted = |f: &mut HostFacts| {
+        f.apparmor_restricts_userns = Some(true);
+        f.apparmor_unconfined = Some(true);
+    };
+    assert!(reason(restricted, 1000).is_empty());
+}
+
+#[test]
+fn apparmor_refuses_who_has_no_profile() {
+    let reason = |switch, unconfined, uid| {
+        let mut facts = HostFacts::linux(uid, uid);
+        facts.apparmor_restricts_userns = switch;
+        facts.apparmor_unconfined = unconfined;
+        reason_words(facts.apparmor_reason())
+    };
+    assert_eq!(reason(Some(true), Some(true), 1000), ["AppArmor", AA_OFF]);
+    // Root of this or another user namespace without the capability is as good as anybody.
+    let mut facts = HostFacts::linux(0, 0);
+    facts.capabilities = CapSet::FILES;
+    facts.apparmor_restricts_userns = Some(true);
+    facts.apparmor_unconfined = Some(true);
+    assert_eq!(reason_words(facts.apparmor_reason()), ["AppArmor", AA_OFF]);
+    for (switch, unconfined, uid) in [
+        (Some(true), Some(true), 0),
+        // A profile may allow it, so the attempt decides; and so it does where nothing is known.
+        (Some(true), Some(false), 1000),
+        (Some(true), None, 1000),
+        (Some(false), Some(true), 1000),
+        (None, Some(true), 1000),
+        (None, None, 1000),
+    ] {
+        let found = reason(switch, unconfined, uid);
+        assert!(
+            found.is_empty(),
+            "{switch:?} {unconfined:?} {uid}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn old_kernels_are_known_before() {
+    let reason = |os, kernel: Option<(u32, u32)>| {
+        let mut facts = HostFacts::other(os, 1000, 1000);
+        facts.kernel = kernel.map(|(major, minor)| KernelVersion(major, minor));
+        reason_words(facts.kernel_reason())
+    };
+    for old in [(2, 6), (4, 18), (5, 4), (5, 9)] {
+        assert_eq!(reason(Os::Linux, Some(old)), ["linux 5.10"], "{old:?}");
+    }
+    for new in [(5, 10), (5, 11), (5, 14), (6, 1), (7, 2)] {
+        assert!(reason(Os::Linux, Some(new)).is_empty(), "{new:?}");
+    }
+    assert!(reason(Os::Linux, None).is_empty());
+    assert!(reason(Os::FreeBsd, Some((4, 11))).is_empty());
 }
 
 #[test]
@@ -715,6 +773,8 @@ fn any_diagnosis() -> impl Strategy<Value = Diagnosis> {
             let mut facts = HostFacts::linux(uid, gid);
             facts.capabilities = CapSet::from_bits(caps);
             facts.kernel = kernel.map(|(a, b)| KernelVersion(a, b));
+            facts.apparmor_restricts_userns = b[3].then_some(b[5]);
+            facts.apparmor_unconfined = b[4].then_some(b[6]);
             if b[0] {
                 facts.uid_map = uid_map;
                 facts.gid_map = gid_map;
@@ -759,6 +819,8 @@ proptest! {
     fn a_refusal_known_before_never_comes_for_nothing(d in any_diagnosis()) {
         for reason in [
             d.facts.user_namespace_reason(),
+            d.facts.apparmor_reason(),
+            d.facts.kernel_reason(),
             d.facts.privilege_reason(),
             d.facts.subordinate_reason(),
         ].into_iter().flatten() {

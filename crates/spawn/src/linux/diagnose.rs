@@ -12,6 +12,7 @@ use sandboxlib_core::{Diagnosis, FailedStep, HostFacts, MapWriter, SYSCTLS, Step
 use sandboxlib_mount::{BindSource, PlanStep};
 
 use super::facts::{number, read_id_maps, whole};
+use super::remount::Unescaped;
 
 /// Looks for what may have made `step` fail.
 #[must_use]
@@ -133,7 +134,7 @@ fn mount_line(line: &[u8]) -> Option<Mount<'_>> {
     // "36 35 98:0 /root /point options [optional fields] - type source super_options"
     let mut fields = line.split(|b| *b == b' ');
     let id = number(fields.next()?)?;
-    let point = unescape(fields.nth(3)?);
+    let point = Unescaped(fields.nth(3)?).collect();
     let options = fields.next()?;
     fields.find(|field| *field == b"-")?;
     let kind = fields.next().filter(|kind| !kind.is_empty())?;
@@ -143,31 +144,6 @@ fn mount_line(line: &[u8]) -> Option<Mount<'_>> {
         options,
         kind,
     })
-}
-
-/// Replaces `\040` and the like, which stand for space, tab, newline and backslash.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&first, behind)) = rest.split_first() {
-        if let (
-            b'\\',
-            [
-                a @ b'0'..=b'3',
-                b @ b'0'..=b'7',
-                c @ b'0'..=b'7',
-                behind @ ..,
-            ],
-        ) = (first, behind)
-        {
-            plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-            rest = behind;
-        } else {
-            plain.push(first);
-            rest = behind;
-        }
-    }
-    plain
 }
 
 /// Whether a new procfs in a user namespace would reveal more than the caller's, in the eyes of

@@ -22,7 +22,8 @@ use super::Script;
 use super::diagnose::{diagnose, mountinfo};
 use super::facts::{find_program, whole};
 use super::ops::{Action, Op};
-use super::raw::{self, Errno, nr};
+use super::raw::{self, Errno};
+use super::sys::{self, Asked};
 use super::{init, landlock};
 use crate::rehearsal::{errno, verdict};
 
@@ -264,23 +265,29 @@ impl Doctor<'_> {
         self.add("overlayfs", false, tried);
     }
 
-    /// The calls by which mounts are made, newer than Linux itself. With arguments that make no
-    /// sense, the kernel knows them or not.
+    /// The calls by which mounts are made, newer than Linux itself.
     fn mount_api(&mut self) {
-        const CALLS: [(&str, usize); 7] = [
-            ("open_tree", nr::OPEN_TREE),
-            ("move_mount", nr::MOVE_MOUNT),
-            ("fsopen", nr::FSOPEN),
-            ("fsconfig", nr::FSCONFIG),
-            ("fsmount", nr::FSMOUNT),
-            ("openat2", nr::OPENAT2),
-            ("mount_setattr", nr::MOUNT_SETATTR),
+        const CALLS: [(&str, Asked); 6] = [
+            ("open_tree", Asked::OpenTree),
+            ("move_mount", Asked::MoveMount),
+            ("fsopen", Asked::FsOpen),
+            ("fsconfig", Asked::FsConfig),
+            ("fsmount", Asked::FsMount),
+            ("openat2", Asked::OpenAt2),
         ];
-        let missing = CALLS.iter().find(|(_, call)| knows_not(*call));
+        let missing = CALLS.iter().find(|(_, asked)| !sys::has(*asked));
         let tried = match missing {
             None => {
                 let names: Vec<&str> = CALLS.iter().map(|(name, _)| *name).collect();
-                (Verdict::Works, names.join(", "))
+                let attributes = if sys::has(Asked::MountSetAttr) {
+                    "mount_setattr"
+                } else {
+                    "no mount_setattr: mounts are remounted one by one instead"
+                };
+                (
+                    Verdict::Works,
+                    format!("{}, {attributes}", names.join(", ")),
+                )
             }
             Some((name, _)) => {
                 let step = FailedStep::Script {
@@ -433,16 +440,6 @@ fn rehearse(steps: Vec<Step>) -> Result<(), SpawnError> {
 
 fn not_tried(missing: &str) -> (Verdict, String) {
     (Verdict::Unknown, format!("not tried, it needs {missing}"))
-}
-
-/// Whether the kernel, or a filter in its name, says that it has no such call. Every argument is
-/// -1: no descriptor, no address and no set of flags that a call accepts, so nothing is done.
-fn knows_not(call: usize) -> bool {
-    // SAFETY: the calls of `mount_api`: where they take a pointer the kernel finds -1 to be
-    // outside of the address space (EFAULT) if it has not refused the descriptor or the flags
-    // before, so nothing of this process is read or written.
-    let answer = unsafe { raw::call(call, [usize::MAX; 6]) };
-    answer == Err(libc::ENOSYS)
 }
 
 const SECCOMP_RET_ERRNO: u32 = libc::SECCOMP_RET_ERRNO;
@@ -632,12 +629,6 @@ mod tests {
                 assert!(!cause.is_empty(), "{check:?}");
             }
         }
-    }
-
-    #[test]
-    fn calls_that_no_kernel_has_are_told_from_those_that_it_has() {
-        assert!(knows_not(4000));
-        assert!(!knows_not(nr::OPENAT));
     }
 
     #[test]

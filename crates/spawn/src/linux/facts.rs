@@ -31,6 +31,12 @@ pub fn facts(config: &Config) -> HostFacts {
     facts.unprivileged_userns_clone = switch("/proc/sys/kernel/unprivileged_userns_clone");
     facts.apparmor_restricts_userns =
         switch("/proc/sys/kernel/apparmor_restrict_unprivileged_userns");
+    if facts.apparmor_restricts_userns == Some(true) {
+        // The second is where it was before several security modules could be active.
+        let label =
+            value("/proc/self/attr/apparmor/current").or_else(|| value("/proc/self/attr/current"));
+        facts.apparmor_unconfined = label.map(|label| unconfined(&label));
+    }
     facts.landlock = landlock::abi().unwrap_or(0);
     // The others can map nothing but their own ids, which are in the map or there is no hope.
     if facts.capabilities.contains(CapSet::SETUID) {
@@ -89,6 +95,12 @@ pub(super) fn whole(path: impl AsRef<Path>) -> Option<Vec<u8>> {
 
 fn trimmed(text: &[u8]) -> &[u8] {
     text.trim_ascii()
+}
+
+/// Whether an AppArmor label is that of a program without a profile. One with a profile that
+/// allows everything is `NAME (unconfined)`.
+fn unconfined(label: &[u8]) -> bool {
+    trimmed(label.split(|b| *b == 0).next().unwrap_or_default()) == b"unconfined"
 }
 
 /// A decimal number and nothing else.
@@ -228,6 +240,22 @@ mod tests {
         ] {
             let expected = expected.map(|(a, b)| KernelVersion(a, b));
             assert_eq!(kernel_version(text.as_bytes()), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn labels_of_apparmor() {
+        for (label, expected) in [
+            (&b"unconfined"[..], true),
+            (b"unconfined\n", true),
+            (b"unconfined\n\0", true),
+            (b"run-sandbox (unconfined)", false),
+            (b"unconfined (enforce)", false),
+            (b"/usr/bin/run-sandbox (enforce)", false),
+            (b"unconfined_u:unconfined_r:unconfined_t:s0", false),
+            (b"", false),
+        ] {
+            assert_eq!(unconfined(label), expected, "{}", label.escape_ascii());
         }
     }
 

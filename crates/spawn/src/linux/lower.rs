@@ -14,6 +14,7 @@ use sandboxlib_mount::{Attributes, BindSource, Node, PlanStep, ShadowEntry};
 use super::landlock;
 use super::mounting::{NODEV, NOEXEC, NOSUID, RDONLY};
 use super::ops::{Action, Entry, From, FsOption, Op, Protection};
+use super::sys::{self, Asked};
 use crate::words::text;
 
 /// A script that is ready to be run as often as asked.
@@ -59,6 +60,12 @@ const PROC_PARTS: &[(&str, Protection)] = &[
 ];
 
 pub(super) fn lower(script: &ChildScript) -> Result<Lowered, SpawnError> {
+    // The youngest call that nothing can be started without. A kernel that lacks it may also give
+    // no pidfd for a child, and then the child could not be waited for.
+    if !sys::has(Asked::CloseRange) {
+        let source = io::Error::from_raw_os_error(libc::ENOSYS);
+        return Err(SpawnError::new(FailedStep::Streams, source));
+    }
     let mut lowering = Lowering {
         lowered: Lowered {
             namespaces: NamespaceSet::default(),
@@ -271,11 +278,14 @@ impl Lowering {
             devices: false,
         });
         let source = text(source.as_os_str())?;
-        let scratch = self.scratch;
+        // Asked each time: a filter may have come since, and it is a call that does nothing.
+        let remounts = !sys::has(Asked::MountSetAttr);
+        let scratch = self.scratch || remounts;
         self.op(Action::Root {
             source,
             attributes,
             scratch,
+            remounts,
         });
         Ok(())
     }

@@ -18,6 +18,7 @@ mod ops;
 mod poll;
 mod process;
 mod raw;
+mod remount;
 mod setup;
 mod start;
 mod sys;

@@ -1,14 +1,17 @@
 //! Carries out the mount plan, in the child.
 //!
 //! Each tree is cloned detached, gets its attributes while nobody can see it, and is attached
-//! last, so there is no moment at which something is visible with more access than planned.
+//! last, so there is no moment at which something is visible with more access than planned. Where
+//! only an attached mount can get attributes, it gets them in the scratch tmpfs, out of sight, and
+//! is moved from there (see [`super::remount`]).
 
 use core::cell::Cell;
 use core::ffi::CStr;
 
 use super::ops::{Action, Call, Entry, Failed, From, FsOption, Protection};
 use super::raw::{AT_FDCWD, Errno, Fd};
-use super::sys::{self, EEXIST, ENOENT, Held, Named, NewFs, Result};
+use super::remount;
+use super::sys::{self, EEXIST, EINVAL, ENOENT, Held, Named, NewFs, Result};
 
 pub(super) const RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
 pub(super) const NOSUID: u64 = libc::MOUNT_ATTR_NOSUID;
@@ -18,6 +21,10 @@ pub(super) const NOEXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
 const MASK_DIR: &CStr = c"mask-dir";
 const MASK_FILE: &CStr = c"mask-file";
 
+/// Where a tree is attached while it is remounted.
+const STAGE_DIR: &CStr = c"stage-dir";
+const STAGE_FILE: &CStr = c"stage-file";
+
 /// What the child knows about the tree that it builds.
 pub(super) struct Tree<'a> {
     /// The root directory on the host, before anything was done to it.
@@ -26,6 +33,8 @@ pub(super) struct Tree<'a> {
     root: Fd,
     /// A private tmpfs out of sight, from which masks and files with data are bound.
     scratch: Fd,
+    /// Whether attributes are set by remounting.
+    remounts: bool,
     /// The sources of binds, cloned and not yet attached.
     sources: &'a [Cell<Fd>],
 }
@@ -36,6 +45,7 @@ impl<'a> Tree<'a> {
             source: -1,
             root: -1,
             scratch: -1,
+            remounts: false,
             sources,
         }
     }
@@ -48,7 +58,11 @@ impl<'a> Tree<'a> {
                 source,
                 attributes,
                 scratch,
-            } => self.set_root(source, *attributes, *scratch),
+                remounts,
+            } => {
+                self.remounts = *remounts;
+                self.set_root(source, *attributes, *scratch)
+            }
             Action::Bind {
                 from,
                 to,
@@ -103,12 +117,12 @@ impl<'a> Tree<'a> {
     fn set_root(&mut self, source: &CStr, attributes: u64, scratch: bool) -> Result<()> {
         let host = sys::open(source, libc::O_PATH | libc::O_DIRECTORY).named(Call::Open)?;
         let tree = sys::clone_tree(host.fd(), c"", true)?;
-        sys::set_attributes(tree.fd(), attributes, true)?;
         if scratch {
-            let scratch = make_scratch()?;
+            let scratch = make_scratch(self.remounts)?;
             sys::attach_at(scratch.fd(), AT_FDCWD, c"/")?;
             self.scratch = scratch.leak();
         }
+        self.set_attributes(tree.fd(), attributes)?;
         sys::attach_at(tree.fd(), AT_FDCWD, c"/")?;
         self.source = host.leak();
         self.root = tree.leak();
@@ -123,8 +137,36 @@ impl<'a> Tree<'a> {
                 sys::clone_tree(source.fd(), c"", true)?
             }
         };
-        sys::set_attributes(tree.fd(), attributes, true)?;
+        self.set_attributes(tree.fd(), attributes)?;
         self.attach(tree.fd(), to)
+    }
+
+    /// Sets attributes of the detached `tree` and all that is mounted in it, which is private from
+    /// then on. Without mount_setattr(2) it is attached in the scratch tmpfs afterwards, private
+    /// because what it was cloned from is.
+    fn set_attributes(&self, tree: Fd, set: u64) -> Result<()> {
+        if !self.remounts {
+            return sys::set_attributes(tree, set, true);
+        }
+        let at = match sys::attach_at(tree, self.scratch, STAGE_DIR) {
+            Ok(()) => STAGE_DIR,
+            // Only a directory can be mounted on a directory.
+            Err(Failed { errno: EINVAL, .. }) => {
+                sys::attach_at(tree, self.scratch, STAGE_FILE)?;
+                STAGE_FILE
+            }
+            Err(other) => return Err(other),
+        };
+        remount::tree(tree, at, set)
+    }
+
+    /// Makes the attached mount whose root `mount` is read-only, and nothing below it.
+    fn make_read_only(&self, mount: Fd) -> Result<()> {
+        if self.remounts {
+            remount::one(mount, RDONLY)
+        } else {
+            sys::set_attributes(mount, RDONLY, false)
+        }
     }
 
     fn attach(&self, tree: Fd, to: &CStr) -> Result<()> {
@@ -161,7 +203,7 @@ impl<'a> Tree<'a> {
         for entry in entries {
             make_entry(shadow.fd(), covered.fd(), entry)?;
         }
-        sys::set_attributes(shadow.fd(), RDONLY, false)?;
+        self.make_read_only(shadow.fd())?;
         if at.to_bytes() == b"." {
             // A shadow of the root itself is the root from here on.
             self.root = shadow.leak();
@@ -185,7 +227,7 @@ impl<'a> Tree<'a> {
     /// Binds `name` of the scratch tmpfs, read-only, over `to`.
     fn cover(&self, name: &CStr, to: &CStr) -> Result<()> {
         let tree = sys::clone_tree(self.scratch, name, false)?;
-        sys::set_attributes(tree.fd(), RDONLY | NOSUID | NODEV, true)?;
+        self.set_attributes(tree.fd(), RDONLY | NOSUID | NODEV)?;
         self.attach(tree.fd(), to)
     }
 
@@ -206,7 +248,7 @@ impl<'a> Tree<'a> {
 
     fn seal(&self, at: &CStr) -> Result<()> {
         let mount = sys::open_beneath(self.root, at)?;
-        sys::set_attributes(mount.fd(), RDONLY, false)
+        self.make_read_only(mount.fd())
     }
 
     fn protect(&self, at: &CStr, how: Protection) -> Result<()> {
@@ -221,7 +263,7 @@ impl<'a> Tree<'a> {
             // A device on a mount that knows no devices answers EACCES to everybody.
             Protection::Mask => sys::clone_tree(AT_FDCWD, c"/dev/null", true)?,
         };
-        sys::set_attributes(tree.fd(), RDONLY | NOSUID | NODEV | NOEXEC, true)?;
+        self.set_attributes(tree.fd(), RDONLY | NOSUID | NODEV | NOEXEC)?;
         sys::attach(tree.fd(), target.fd())
     }
 
@@ -249,12 +291,16 @@ impl<'a> Tree<'a> {
 /// Mask files have no permissions and lie on a read-only mount, so that not even their owner can
 /// give them any. A fifo rather than a plain file: opening it to truncate or create answers
 /// EACCES too, where a file on a read-only mount would answer EROFS.
-fn make_scratch() -> Result<Held> {
+fn make_scratch(stage: bool) -> Result<Held> {
     let fs = NewFs::open(c"tmpfs")?;
     fs.option(c"mode", c"0700")?;
     let scratch = fs.mount(NOSUID | NODEV)?;
     sys::mkdir(scratch.fd(), MASK_DIR, 0).named(Call::MkDir)?;
     sys::mknod(scratch.fd(), MASK_FILE, libc::S_IFIFO, 0).named(Call::MkNod)?;
+    if stage {
+        sys::mkdir(scratch.fd(), STAGE_DIR, 0o700).named(Call::MkDir)?;
+        sys::mknod(scratch.fd(), STAGE_FILE, libc::S_IFREG, 0).named(Call::MkNod)?;
+    }
     Ok(scratch)
 }
 

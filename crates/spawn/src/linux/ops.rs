@@ -34,6 +34,9 @@ pub(super) enum Action {
         source: CString,
         attributes: u64,
         scratch: bool,
+        /// Whether attributes are set by remounting, for want of mount_setattr(2). It takes the
+        /// scratch tmpfs.
+        remounts: bool,
     },
     Bind {
         from: From,
@@ -191,6 +194,7 @@ calls! {
     ChDir = "chdir",
     PivotRoot = "pivot_root",
     Unmount = "umount",
+    MountInfo = "read /proc/self/mountinfo",
     StatX = "statx",
     Chroot = "chroot",
     Socket = "socket",

@@ -7,9 +7,13 @@ use core::mem::size_of;
 use super::ops::{Call, Failed};
 use super::raw::{self, AT_FDCWD, Errno, Fd, arg, call, nr};
 
+pub(super) const EACCES: Errno = libc::EACCES;
 pub(super) const EEXIST: Errno = libc::EEXIST;
-pub(super) const ENOENT: Errno = libc::ENOENT;
 pub(super) const EINVAL: Errno = libc::EINVAL;
+pub(super) const ENOENT: Errno = libc::ENOENT;
+pub(super) const ENOSYS: Errno = libc::ENOSYS;
+pub(super) const ENOTDIR: Errno = libc::ENOTDIR;
+pub(super) const ESTALE: Errno = libc::ESTALE;
 
 pub(super) type Result<T> = core::result::Result<T, Failed>;
 
@@ -71,18 +75,15 @@ const RECURSIVE: usize = libc::AT_RECURSIVE as usize;
 
 /// Opens `path` as the host sees it.
 pub(super) fn open(path: &CStr, flags: i32) -> core::result::Result<Held, Errno> {
+    open_at(AT_FDCWD, path, flags)
+}
+
+pub(super) fn open_at(dir: Fd, path: &CStr, flags: i32) -> core::result::Result<Held, Errno> {
     // SAFETY: the path is NUL-terminated and live for the call.
     let fd = unsafe {
         call(
             nr::OPENAT,
-            [
-                arg(AT_FDCWD),
-                ptr(path),
-                arg(flags | libc::O_CLOEXEC),
-                0,
-                0,
-                0,
-            ],
+            [arg(dir), ptr(path), arg(flags | libc::O_CLOEXEC), 0, 0, 0],
         )
     }?;
     Ok(Held::new(fd))
@@ -155,7 +156,50 @@ pub(super) fn set_attributes(tree: Fd, set: u64, recursive: bool) -> Result<()> 
     Ok(())
 }
 
-/// Attaches the detached `tree` on the directory or file `target`.
+/// A system call whose presence can be asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asked {
+    OpenTree,
+    MoveMount,
+    FsOpen,
+    FsConfig,
+    FsMount,
+    OpenAt2,
+    MountSetAttr,
+    CloseRange,
+}
+
+/// Whether there is such a call: not if the kernel is older, nor if a system call filter says so
+/// in its name (ENOSYS). Every argument is -1: no descriptor, no address and no set of flags that
+/// one of them accepts, so nothing is done.
+pub(super) fn has(asked: Asked) -> bool {
+    let number = match asked {
+        Asked::OpenTree => nr::OPEN_TREE,
+        Asked::MoveMount => nr::MOVE_MOUNT,
+        Asked::FsOpen => nr::FSOPEN,
+        Asked::FsConfig => nr::FSCONFIG,
+        Asked::FsMount => nr::FSMOUNT,
+        Asked::OpenAt2 => nr::OPENAT2,
+        Asked::MountSetAttr => nr::MOUNT_SETATTR,
+        Asked::CloseRange => nr::CLOSE_RANGE,
+    };
+    // SAFETY: all of these calls refuse the flags or the descriptor; where one looks at a pointer
+    // before, it finds -1 to be outside of the address space (EFAULT). So nothing of this process
+    // is read, written or closed.
+    let answer = unsafe { call(number, [usize::MAX; 6]) };
+    answer != Err(ENOSYS)
+}
+
+/// Gives the attached mount whose root is at `path` exactly these flags of mount(2), and leaves
+/// alone how it keeps access times.
+pub(super) fn remount_bind(path: &CStr, flags: u64) -> core::result::Result<(), Errno> {
+    let flags = usize::try_from(libc::MS_REMOUNT | libc::MS_BIND | flags).unwrap_or(0);
+    // SAFETY: the paths are NUL-terminated and live for the call; type and data may be null for
+    // a remount.
+    unsafe { call(nr::MOUNT, [ptr(c"none"), ptr(path), 0, flags, 0, 0]) }.map(drop)
+}
+
+/// Attaches the `tree`, detached or not, on the directory or file `target`.
 pub(super) fn attach(tree: Fd, target: Fd) -> Result<()> {
     const F_EMPTY_PATH: usize = 0x04;
     const T_EMPTY_PATH: usize = 0x40;
@@ -249,6 +293,18 @@ pub(super) fn symlink(target: &CStr, dir: Fd, path: &CStr) -> core::result::Resu
     unsafe { call(nr::SYMLINKAT, [ptr(target), arg(dir), ptr(path), 0, 0, 0]) }.map(drop)
 }
 
+/// What there is to read next; nothing at the end.
+pub(super) fn read(fd: Fd, buffer: &mut [u8]) -> core::result::Result<&[u8], Errno> {
+    // SAFETY: the pointer and length are those of a live slice, which the kernel writes.
+    let read = unsafe {
+        call(
+            nr::READ,
+            [arg(fd), buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0],
+        )
+    }?;
+    Ok(buffer.get(..read).unwrap_or_default())
+}
+
 pub(super) fn write(fd: Fd, mut data: &[u8]) -> core::result::Result<(), Errno> {
     while !data.is_empty() {
         // SAFETY: the pointer and length are those of a live slice.
@@ -300,21 +356,31 @@ pub(super) fn owner(fd: Fd) -> Option<(u32, u32)> {
 }
 
 /// The id of the mount that is seen at `path` from `dir` (statx(2), `STATX_MNT_ID`, Linux 5.8).
+///
+/// Nothing else is asked for, so no file system is troubled: one that does not answer does not
+/// hold this up, and one that answers nobody but its owner (FUSE) does not refuse. The kernel
+/// tells the id in any case.
 pub(super) fn mount_id(dir: Fd, path: &CStr) -> core::result::Result<u64, Errno> {
-    const STATX_MNT_ID: usize = 0x1000;
-    // struct statx has 256 bytes; stx_mnt_id is the 64-bit number at 0x90.
+    const STATX_MNT_ID: u64 = 0x1000;
+    const AT_STATX_DONT_SYNC: usize = 0x4000;
+    // struct statx has 256 bytes; stx_mask is the 32-bit number at its beginning, stx_mnt_id the
+    // 64-bit number at 0x90.
     let mut buffer = [0u64; 32];
     let empty = if path.is_empty() { EMPTY_PATH } else { 0 };
     let args = [
         arg(dir),
         ptr(path),
-        empty,
-        STATX_MNT_ID,
+        empty | AT_STATX_DONT_SYNC,
+        0,
         buffer.as_mut_ptr() as usize,
         0,
     ];
     // SAFETY: path and buffer are live for the call, and the buffer has the structure's size.
     unsafe { call(nr::STATX, args) }?;
+    // Both processors that this is compiled for have the low half first.
+    if buffer[0] & STATX_MNT_ID == 0 {
+        return Err(ENOSYS);
+    }
     Ok(buffer[0x90 / 8])
 }
 

@@ -31,6 +31,12 @@ fn hosts_on_which_it_is_of_no_use() {
             f.unprivileged_userns_clone = Some(false);
         })
     };
+    let apparmor = |facts, unconfined| {
+        but(facts, |f: &mut HostFacts| {
+            f.apparmor_restricts_userns = Some(true);
+            f.apparmor_unconfined = unconfined;
+        })
+    };
     for (facts, expected) in [
         (
             HostFacts::other(Os::MacOs, 0, 0),
@@ -42,13 +48,13 @@ fn hosts_on_which_it_is_of_no_use() {
         ),
         (
             kernel(4, 19),
-            Some("Linux 4.19 is older than 5.12 and lacks mount_setattr(2)"),
+            Some("Linux 4.19 is older than 5.10 and lacks system calls that every run needs"),
         ),
         (
-            kernel(5, 11),
-            Some("Linux 5.11 is older than 5.12 and lacks mount_setattr(2)"),
+            kernel(5, 9),
+            Some("Linux 5.9 is older than 5.10 and lacks system calls that every run needs"),
         ),
-        (kernel(5, 12), None),
+        (kernel(5, 10), None),
         (kernel(7, 2), None),
         (
             no_user_namespaces(user()),
@@ -67,6 +73,16 @@ fn hosts_on_which_it_is_of_no_use() {
             ),
         ),
         (clone_off(root()), None),
+        (
+            apparmor(user(), Some(true)),
+            Some(
+                "AppArmor keeps user namespaces from programs without a profile \
+                (kernel.apparmor_restrict_unprivileged_userns is 1)",
+            ),
+        ),
+        (apparmor(user(), Some(false)), None),
+        (apparmor(user(), None), None),
+        (apparmor(root(), Some(true)), None),
         (root_without(&["sys_admin"]), None),
         // Inside a sandbox that keeps root's file capabilities and no others.
         (
