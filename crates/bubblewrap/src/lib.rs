@@ -129,14 +129,10 @@ fn capabilities(
     facts: &HostFacts,
 ) -> Result<CapSet, PrepareError> {
     let masks = plan.has_masks();
-    let (keep, said) = match &config.capabilities {
-        Capabilities::Only(names) => {
-            let set = CapSet::from_names(names).map_err(|e| Reason::new(e.to_string()))?;
-            (set, true)
-        }
-        _ if who.uid_inside != 0 || !who.may_choose_capabilities => (CapSet::EMPTY, false),
-        _ if masks => (CapSet::FILES.without(CapSet::DAC_OVERRIDE), false),
-        _ => (CapSet::FILES, false),
+    let said = matches!(config.capabilities, Capabilities::Only(_));
+    let keep = match CapSet::kept(config, masks).map_err(|e| Reason::new(e.to_string()))? {
+        _ if !said && !who.may_choose_capabilities => CapSet::EMPTY,
+        keep => keep,
     };
     if !keep.is_empty() && !who.may_choose_capabilities {
         let text = "a bwrap that is set-user-id leaves an ordinary user no capability";

@@ -12,8 +12,6 @@ pub(crate) struct Who {
     pub(crate) unshare: bool,
     /// The ids to which the namespace maps the single one that it has, if not to itself.
     pub(crate) mapped: Option<(u32, u32)>,
-    /// The user id of the command, inside.
-    pub(crate) uid_inside: u32,
     /// Whether bwrap lets the caller choose the capabilities of the command.
     pub(crate) may_choose_capabilities: bool,
     /// Whether bwrap lets the caller set the size of a tmpfs.
@@ -84,7 +82,6 @@ impl Who {
             before,
             unshare: uid != 0 || isolated,
             mapped: None,
-            uid_inside: uid,
             may_choose_capabilities: true,
             may_set_size: true,
             host_root: uid == 0,
@@ -115,7 +112,6 @@ impl Who {
             before: Vec::new(),
             unshare: !setuid_root || other || isolated,
             mapped: other.then_some(ids),
-            uid_inside: ids.0,
             may_choose_capabilities: !setuid_root,
             may_set_size: !setuid_root,
             host_root: facts.uid == 0,

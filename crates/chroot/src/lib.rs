@@ -91,7 +91,7 @@ impl Backend for Chroot {
         }
         let masks = plan.has_masks();
         let keep = match facts.os {
-            Os::Linux => Some(capabilities(config, facts, uid, masks)?),
+            Os::Linux => Some(capabilities(config, facts, masks)?),
             _ => no_capabilities(config, uid).map(|()| None)?,
         };
         let landlock = keep.and_then(|keep| Landlock::behind(&plan, effective, facts, keep));
@@ -148,14 +148,8 @@ fn no_capabilities(config: &Config, uid: u32) -> Result<(), PrepareError> {
 }
 
 /// The capabilities that the command keeps.
-fn capabilities(
-    config: &Config,
-    facts: &HostFacts,
-    uid: u32,
-    masks: bool,
-) -> Result<CapSet, PrepareError> {
-    let keep =
-        CapSet::kept(&config.capabilities, uid, masks).map_err(|e| Reason::new(e.to_string()))?;
+fn capabilities(config: &Config, facts: &HostFacts, masks: bool) -> Result<CapSet, PrepareError> {
+    let keep = CapSet::kept(config, masks).map_err(|e| Reason::new(e.to_string()))?;
     if let Some(name) = undoing().find(|name| has(keep, name)) {
         let text = format!("a command with {name} could undo the chroot");
         return Err(Reason::new(text).into());

@@ -119,9 +119,9 @@ impl Ids {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Capabilities {
-    /// For a command that is uid 0 inside, what makes root's file operations work (chown,
-    /// dac_override, fowner, fsetid, kill, setgid, setuid); otherwise none. A masked path takes
-    /// dac_override away, because it would open the mask.
+    /// Where [`Config::ids`] asks for root inside, what makes root's file operations work (chown,
+    /// dac_override, fowner, fsetid, kill, setgid, setuid); otherwise none, also for a caller who
+    /// is root. A masked path takes dac_override away, because it would open the mask.
     #[default]
     Auto,
     /// Exactly these; none if the list is empty.

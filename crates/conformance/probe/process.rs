@@ -195,9 +195,10 @@ pub(crate) fn sleep(args: &Args<'_>, _: &mut Value) -> Answer {
     sys::nanosleep(&[u64::from(args.number(0)?), 0]).map(drop)
 }
 
-/// `umask`
-pub(crate) fn umask(_: &Args<'_>, value: &mut Value) -> Answer {
-    let _ = write!(value, "{:o}", sys::umask(0o077)?);
+/// `umask MORE`: with these bits besides.
+pub(crate) fn umask(args: &Args<'_>, value: &mut Value) -> Answer {
+    let more = args.number(0)?;
+    let _ = write!(value, "{:o}", sys::umask(0o077)? | more as usize);
     Ok(())
 }
 

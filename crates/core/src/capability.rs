@@ -1,6 +1,6 @@
 use std::fmt;
 
-use sandboxlib_config::Capabilities;
+use sandboxlib_config::{Capabilities, Config, Ids};
 
 /// A set of capabilities (capabilities(7)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -135,15 +135,16 @@ impl CapSet {
         Ok(Self(bits))
     }
 
-    /// The capabilities that `wanted` leaves a command which is `uid` inside, where `masks` says
-    /// whether a path is masked: the rule of [`Capabilities`].
+    /// The capabilities that `config` leaves the command, where `masks` says whether a path is
+    /// masked: the rule of [`Capabilities`].
     ///
     /// # Errors
     /// [`UnknownCapability`] at the first word that is no capability.
-    pub fn kept(wanted: &Capabilities, uid: u32, masks: bool) -> Result<Self, UnknownCapability> {
-        match wanted {
+    pub fn kept(config: &Config, masks: bool) -> Result<Self, UnknownCapability> {
+        let root_named = matches!(config.ids, Ids::Pair { uid: 0, .. } | Ids::Subordinate);
+        match &config.capabilities {
             Capabilities::Only(names) => Self::from_names(names),
-            _ if uid != 0 => Ok(Self::EMPTY),
+            _ if !root_named => Ok(Self::EMPTY),
             _ if masks => Ok(Self::FILES.without(Self::DAC_OVERRIDE)),
             _ => Ok(Self::FILES),
         }

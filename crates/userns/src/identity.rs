@@ -17,8 +17,6 @@ pub(crate) struct Identity {
     pub(crate) may_change_groups: bool,
     /// The ids to change to, where the map alone does not make them.
     pub(crate) switch: Option<(u32, u32)>,
-    /// The user id of the command, inside.
-    pub(crate) uid_inside: u32,
 }
 
 impl Identity {
@@ -80,7 +78,6 @@ impl Identity {
             map: None,
             may_change_groups: cannot_change.is_none() && facts.setgroups,
             switch: changes.then_some((uid, gid)),
-            uid_inside: uid,
         })
     }
 
@@ -104,7 +101,6 @@ impl Identity {
             }),
             may_change_groups: facts.setgroups,
             switch: ((uid, gid) != (facts.uid, facts.gid)).then_some((uid, gid)),
-            uid_inside: uid,
         })
     }
 
@@ -140,7 +136,6 @@ impl Identity {
             // rights away.
             may_change_groups: false,
             switch: None,
-            uid_inside: uid,
         })
     }
 
@@ -169,7 +164,6 @@ impl Identity {
             }),
             may_change_groups: facts.setgroups,
             switch: Some((0, 0)),
-            uid_inside: 0,
         })
     }
 }

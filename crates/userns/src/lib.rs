@@ -82,8 +82,7 @@ fn capabilities(
     facts: &HostFacts,
 ) -> Result<CapSet, PrepareError> {
     let masks = plan.has_masks();
-    let keep = CapSet::kept(&config.capabilities, identity.uid_inside, masks)
-        .map_err(|e| Reason::new(e.to_string()))?;
+    let keep = CapSet::kept(config, masks).map_err(|e| Reason::new(e.to_string()))?;
     let opens_masks = CapSet::from_bits(1 << 1 | 1 << 2 | 1 << 21);
     if masks && keep.bits() & opens_masks.bits() != 0 {
         let text = "a masked path is open to a command with CAP_DAC_OVERRIDE, \

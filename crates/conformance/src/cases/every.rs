@@ -81,7 +81,10 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "limits_are_the_callers",
-        asks: &[("limits", AsOnHost("limits")), ("umask", AsOnHost("umask"))],
+        asks: &[
+            ("limits", AsOnHost("limits")),
+            ("umask 0", AsOnHost("umask 022")),
+        ],
         ..CASE
     },
     Case {

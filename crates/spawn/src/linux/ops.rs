@@ -207,6 +207,7 @@ calls! {
     Prctl = "prctl",
     CapSet = "capset",
     BoundingSet = "prctl(PR_CAPBSET_DROP)",
+    SecureBits = "prctl(PR_SET_SECUREBITS)",
     LandlockCreate = "landlock_create_ruleset",
     LandlockRule = "landlock_add_rule",
     LandlockRestrict = "landlock_restrict_self",

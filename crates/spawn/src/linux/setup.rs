@@ -90,7 +90,7 @@ fn carry_out(birth: &Birth<'_>) -> core::result::Result<Never, Stopped> {
             .named(Call::FileLimit)
             .map_err(|failed| (birth.tail.streams, failed))?;
     }
-    swap_umask(umask);
+    swap_umask(umask | SHARED_WITH_NOBODY);
     hand_over(birth).map_err(|failed| (birth.tail.streams, failed))?;
     sys::chdir(birth.cwd)
         .named(Call::WorkingDirectory)
@@ -113,6 +113,9 @@ fn room_for(sources: &[Cell<Fd>]) -> Result<Option<sys::FileLimit>> {
     }
     sys::raise_file_limit().named(Call::FileLimit).map(Some)
 }
+
+/// Whatever the caller's umask is, what the command makes can be written by its owner alone.
+const SHARED_WITH_NOBODY: usize = 0o022;
 
 fn swap_umask(mask: usize) -> usize {
     // SAFETY: umask(2) takes a number and never fails.
@@ -174,7 +177,8 @@ fn become_ids(uid: usize, gid: usize) -> Result<()> {
 }
 
 /// Gives up all capabilities but `keep`: the bounding set first, while there is the right to.
-/// What is kept is made ambient, or a command that is not uid 0 would lose it at exec.
+/// What is kept is made ambient, or a command that is not uid 0 would lose it at exec. Then none
+/// can be had for being uid 0, nor be made ambient any more.
 fn keep_capabilities(keep: u64) -> Result<()> {
     for capability in 0..64usize {
         if keep >> capability & 1 != 0 {
@@ -198,7 +202,8 @@ fn keep_capabilities(keep: u64) -> Result<()> {
     )]
     const CLEAR_ALL: usize = libc::PR_CAP_AMBIENT_CLEAR_ALL as usize;
     sys::prctl(libc::PR_CAP_AMBIENT, CLEAR_ALL, 0).named(Call::Prctl)?;
-    sys::set_capabilities(keep).named(Call::CapSet)?;
+    // It has to be effective a moment longer, for what comes last.
+    sys::set_capabilities(keep, SETPCAP).named(Call::CapSet)?;
     #[allow(
         clippy::cast_sign_loss,
         reason = "the constant is a small positive number"
@@ -209,8 +214,15 @@ fn keep_capabilities(keep: u64) -> Result<()> {
             sys::prctl(libc::PR_CAP_AMBIENT, RAISE, capability).named(Call::Prctl)?;
         }
     }
-    Ok(())
+    sys::prctl(libc::PR_SET_SECUREBITS, SECURE, 0).named(Call::SecureBits)?;
+    sys::set_capabilities(keep, 0).named(Call::CapSet)
 }
+
+const SETPCAP: u64 = 1 << 8;
+
+/// `SECBIT_NOROOT`, `SECBIT_NO_CAP_AMBIENT_RAISE`, and all that there is locked as it is then
+/// (capabilities(7)). Changing ids still takes capabilities away, as programs expect.
+const SECURE: usize = 0b1110_1011;
 
 /// Closes everything above 2 but the descriptors in `keep`.
 ///

@@ -475,16 +475,23 @@ pub(super) fn set_host_name(name: &[u8]) -> core::result::Result<(), Errno> {
     .map(drop)
 }
 
-/// Sets the effective, permitted and inheritable capabilities to `keep` (capset(2), version 3).
-pub(super) fn set_capabilities(keep: u64) -> core::result::Result<(), Errno> {
+/// Sets the inheritable capabilities to `keep`, and the effective and permitted ones to `keep`
+/// and `more` (capset(2), version 3).
+pub(super) fn set_capabilities(keep: u64, more: u64) -> core::result::Result<(), Errno> {
     const VERSION_3: u32 = 0x2008_0522;
     let header: [u32; 2] = [VERSION_3, 0];
-    let (low, high) = (keep & 0xffff_ffff, keep >> 32);
-    let (low, high) = (
-        u32::try_from(low).unwrap_or(0),
-        u32::try_from(high).unwrap_or(0),
-    );
-    let data: [u32; 6] = [low, low, low, high, high, high];
+    let low = |set: u64| u32::try_from(set & 0xffff_ffff).unwrap_or(0);
+    let high = |set: u64| low(set >> 32);
+    let now = keep | more;
+    // Effective, permitted, inheritable: the low words, then the high ones.
+    let data: [u32; 6] = [
+        low(now),
+        low(now),
+        low(keep),
+        high(now),
+        high(now),
+        high(keep),
+    ];
     // SAFETY: header and data are live for the call and of version 3's size.
     unsafe {
         call(

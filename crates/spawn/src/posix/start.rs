@@ -327,8 +327,13 @@ impl Birth {
         self.execute()
     }
 
-    /// A process group of its own, no signal blocked or ignored, no descriptor left open.
+    /// A process group of its own, no signal blocked or ignored, no descriptor left open, a umask
+    /// that lets nobody else write.
     fn start_clean(&self) {
+        // Whatever the caller's umask is, what the command makes can be written by its owner
+        // alone.
+        // SAFETY: umask takes numbers and never fails.
+        unsafe { libc::umask(libc::umask(0) | 0o022) };
         if !self.own_session {
             // SAFETY: setpgid takes numbers. It cannot fail for a process that has just been
             // born.
