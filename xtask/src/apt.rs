@@ -46,6 +46,7 @@ impl Private {
              Dir::State::lists \"{0}/lists\";\n\
              Dir::State::status \"{0}/status\";\n\
              Dir::Cache \"{0}/cache\";\n\
+             APT::Update::Error-Mode \"any\";\n\
              APT::Sandbox::User \"\";\n\
              APT::Get::List-Cleanup \"false\";\n\
              Acquire::Languages \"none\";\n",
