@@ -9,6 +9,7 @@
 )]
 
 mod account;
+mod apt;
 mod bench;
 mod cli_docs;
 mod dist;
@@ -17,6 +18,7 @@ mod host;
 mod lab;
 mod lint;
 mod repo;
+mod targets;
 mod test;
 mod tidy;
 
@@ -32,6 +34,8 @@ Usage: cargo xtask COMMAND
                         again as an ordinary one; --must-work: a skipped test is a failure
   lint                  formatting, clippy, documentation, tidy
   tidy                  the invariants of the workspace
+  check-targets [TARGET]...
+                        clippy for macOS, FreeBSD and arm64 Linux, tests included
   bench [--quick] [--pairs N] [--json] [--write]
                         run-sandbox against bwrap; --write: into docs/benchmarks.md
   dist                  build target/dist/run-sandbox, static, as it is shipped
@@ -65,6 +69,7 @@ fn run() -> Result<ExitCode> {
         "test" => return test::main(args),
         "tidy" => finish(args).and_then(|()| tidy::main())?,
         "lint" => finish(args).and_then(|()| lint::main())?,
+        "check-targets" => targets::main(args)?,
         "bench" => bench::main(args)?,
         "dist" => finish(args).and_then(|()| dist::main())?,
         "man" => finish(args).and_then(|()| cli_docs::man())?,

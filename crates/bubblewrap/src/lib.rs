@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use sandboxlib_config::{Capabilities, Config};
 use sandboxlib_core::{
-    Backend, CapSet, EffectiveConfig, HelperArg, HelperCall, HostFacts, Launch, NamespaceSet,
+    Backend, CapSet, EffectiveConfig, HelperArg, HelperCall, HostFacts, Launch, NamespaceSet, Os,
     PrepareError, Reason, Started, Support,
 };
 use sandboxlib_mount::MountPlan;
@@ -49,6 +49,10 @@ const LEFT_TO_COMMAND: usize = 500;
 impl Backend for Bubblewrap {
     fn name(&self) -> &'static str {
         Self::NAME
+    }
+
+    fn os(&self) -> Option<Os> {
+        Some(Os::Linux)
     }
 
     fn helper(&self) -> Option<&Path> {

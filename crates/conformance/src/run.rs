@@ -59,6 +59,11 @@ fn play(case: &Case, backend: &dyn Backend, script: &mut Option<String>) -> Resu
         Err(refusal) if (case.unfit)(&facts) => return Ok(Verdict::Refused(refusal.to_string())),
         Err(refusal) => return Err(What::Refused(refusal)),
     };
+    let required = |feature| !effective.config().prefer.contains(feature);
+    let lost = launch.degradations();
+    if let Some(degradation) = lost.iter().find(|lost| required(lost.feature)) {
+        return Err(What::Refused(degradation.reason.clone().into()));
+    }
     *script = Some(describe(&launch));
     let prepared = Prepared::new(&launch).map_err(|error| What::Start(Box::new(error)))?;
 

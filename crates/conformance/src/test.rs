@@ -7,6 +7,7 @@ use sandboxlib_core::{Backend, Failure, Knob, SpawnError, explain};
 
 use crate::fault::{Fault, What};
 use crate::run::{Verdict, run};
+use crate::world::NO_PROBE;
 
 /// Set where everything must be tested, so that a skip is a failure.
 const MUST_WORK: &str = "SANDBOXLIB_MUST_WORK";
@@ -21,7 +22,7 @@ pub fn check(backend: &dyn Backend, name: &str) {
     match run(case, backend) {
         Ok(Verdict::Held) => {}
         Ok(Verdict::Refused(reason)) => println!("refused, as it may be: {reason}"),
-        Ok(Verdict::NoProbe) => skip("there is no probe for this system"),
+        Ok(Verdict::NoProbe) => skip(NO_PROBE),
         Err(fault) => match forbidden(&fault) {
             Some(cause) => skip(&cause),
             None => panic!("{fault}"),

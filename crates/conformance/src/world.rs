@@ -17,7 +17,10 @@ use tempfile::TempDir;
 use crate::answer::Answer;
 use crate::case::Case;
 
-/// The program; empty where it could not be built.
+/// Why there is no program; empty where there is one.
+pub(crate) const NO_PROBE: &str = env!("SANDBOXLIB_NO_PROBE");
+
+/// The program; empty where there is none.
 pub(crate) static PROBE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe"));
 
 /// A directory with `root`, which holds nothing but the probe, and `outside`, which no sandbox

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use sandboxlib_config::SandboxPath;
 use sandboxlib_mount::MountPlan;
 
-use crate::{ChildScript, EffectiveConfig, HostFacts, Reason, Started, Step, Support};
+use crate::{
+    ChildScript, Degradation, EffectiveConfig, HostFacts, Os, Reason, Started, Step, Support,
+};
 
 /// A way to isolate a command.
 ///
@@ -15,6 +17,12 @@ use crate::{ChildScript, EffectiveConfig, HostFacts, Reason, Started, Step, Supp
 pub trait Backend: std::fmt::Debug + Send + Sync {
     /// The name by which people choose it.
     fn name(&self) -> &'static str;
+
+    /// The one operating system that it is for, if there is one. Elsewhere it is not offered
+    /// unless somebody names it, so that nobody has to read of backends of other systems.
+    fn os(&self) -> Option<Os> {
+        None
+    }
 
     /// The program that it drives, if it drives one: a name to be looked up in PATH, or a path.
     /// What is found of it is in [`HostFacts::helper`] when the backend is asked, and it is
@@ -37,6 +45,15 @@ pub trait Backend: std::fmt::Debug + Send + Sync {
         plan: MountPlan,
         facts: &HostFacts,
     ) -> Result<Launch, PrepareError>;
+
+    /// Why the helper program ended without having started the command, told from its exit
+    /// status and what it wrote to standard error, of which the end is enough; empty where
+    /// nobody kept it. `None` if that does not say so. It is asked where
+    /// [`HelperCall::on_failure`] leaves it open or says no.
+    fn helper_failure(&self, facts: &HostFacts, status: i32, stderr: &[u8]) -> Option<Reason> {
+        let _ = (facts, status, stderr);
+        None
+    }
 }
 
 /// How a command is started.
@@ -49,10 +66,22 @@ pub enum Launch {
     Helper(HelperCall),
 }
 
+impl Launch {
+    /// The preferred features that it does not enforce, or not in full; see
+    /// [`HelperCall::degradations`].
+    #[must_use]
+    pub fn degradations(&self) -> &[Degradation] {
+        match self {
+            Self::Direct(_) => &[],
+            Self::Helper(call) => &call.degradations,
+        }
+    }
+}
+
 /// The command line of a helper program. The sandboxed command and its arguments are put behind
-/// `args`. The helper itself is started in `/` of the host, in a session of its own, with no
-/// file open but the standard streams, those that the caller passes by name, and those that
-/// `args` names.
+/// `args`. The helper itself is started in `/` of the host unless `in_cwd` says otherwise, in a
+/// session of its own, with no file open but the standard streams, those that the caller passes
+/// by name, and those that `args` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HelperCall {
@@ -71,6 +100,12 @@ pub struct HelperCall {
     /// A text that the helper writes to [`HelperArg::Report`] if the command was started, and
     /// only then.
     pub reports: Option<&'static str>,
+    /// Whether the helper is started in the working directory of the run, as a path of the host,
+    /// because it changes neither the root nor the directory.
+    pub in_cwd: bool,
+    /// The features that turned out, for this very configuration, not to be enforced in full.
+    /// Only what the caller prefers may be here; what is required is refused.
+    pub degradations: Vec<Degradation>,
 }
 
 impl HelperCall {
@@ -83,6 +118,8 @@ impl HelperCall {
             before: Vec::new(),
             scratch: Vec::new(),
             reports: None,
+            in_cwd: false,
+            degradations: Vec::new(),
         }
     }
 

@@ -119,6 +119,8 @@ pub struct HostFacts {
     /// Whether the supplementary groups may be changed in the user namespace that the caller
     /// lives in, and so in those below it (/proc/self/setgroups).
     pub setgroups: bool,
+    /// Whether the caller is in a Seatbelt sandbox of macOS, inside which no other can be made.
+    pub seatbelt: Option<bool>,
     /// Subordinate ids; gathered only if they were asked for.
     pub subordinate: Option<Subordinate>,
     /// The helper programs that are installed, of those that were looked for.
@@ -153,6 +155,7 @@ impl HostFacts {
             uid_map: whole.clone(),
             gid_map: whole,
             setgroups: true,
+            seatbelt: None,
             subordinate: None,
             helpers: Vec::new(),
         }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use sandboxlib_config::{Capabilities, Config, UserNamespace};
 use sandboxlib_core::{
     Backend, CapSet, EffectiveConfig, HelperArg, HelperCall, HelperFact, HostFacts, Launch,
-    NamespaceSet, PrepareError, Reason, Started, Step, Support,
+    NamespaceSet, Os, PrepareError, Reason, Started, Step, Support,
 };
 use sandboxlib_mount::MountPlan;
 
@@ -45,6 +45,10 @@ const MOST_OPTIONS: usize = 1023;
 impl Backend for LinuxUserChroot {
     fn name(&self) -> &'static str {
         Self::NAME
+    }
+
+    fn os(&self) -> Option<Os> {
+        Some(Os::Linux)
     }
 
     fn helper(&self) -> Option<&Path> {

@@ -27,6 +27,18 @@ pub trait FsView {
     /// # Errors
     /// What the operating system says.
     fn list(&self, path: &Path) -> io::Result<Vec<(OsString, Entry)>>;
+
+    /// How the directory `dir` spells what it gives for `name`, if otherwise: some file systems
+    /// take names for the same that differ in the case of letters or in their Unicode form.
+    /// `None` if the name is spelled so, or nothing is there. A view of a system whose names are
+    /// bytes need not implement it.
+    ///
+    /// # Errors
+    /// What the operating system says, or that the spelling cannot be told.
+    fn true_name(&self, dir: &Path, name: &OsStr) -> io::Result<Option<OsString>> {
+        let _ = (dir, name);
+        Ok(None)
+    }
 }
 
 /// What a path names.
@@ -124,6 +136,7 @@ impl FsView for HostFs {
 #[derive(Debug, Clone, Default)]
 pub struct MemoryFs {
     entries: BTreeMap<PathBuf, Entry>,
+    ignores_case: bool,
 }
 
 impl MemoryFs {
@@ -179,6 +192,28 @@ impl MemoryFs {
         self
     }
 
+    /// Takes names for the same that differ in the case of letters alone, as most volumes of a Mac
+    /// do.
+    #[must_use]
+    pub fn ignoring_case(mut self) -> Self {
+        self.ignores_case = true;
+        self
+    }
+
+    /// The path of the entry `name` of the directory `dir`, as it was added.
+    fn find(&self, dir: &Path, name: &OsStr) -> Option<PathBuf> {
+        let plain = dir.join(name);
+        if !self.ignores_case || self.entries.contains_key(&plain) {
+            return Some(plain);
+        }
+        let folded = |name: &OsStr| name.to_string_lossy().to_lowercase();
+        self.entries
+            .keys()
+            .filter(|path| path.parent() == Some(dir))
+            .find(|path| path.file_name().map(folded) == Some(folded(name)))
+            .cloned()
+    }
+
     fn parents(&mut self, path: &Path) {
         for parent in path.ancestors().skip(1) {
             self.entries.entry(parent.into()).or_insert(Entry {
@@ -209,7 +244,7 @@ impl MemoryFs {
                 at.pop();
                 continue;
             }
-            let next = at.join(&name);
+            let next = self.find(&at, &name)?;
             match &self.entries.get(&next)?.kind {
                 EntryKind::Symlink(to) if follow_last || !rest.is_empty() => {
                     links += 1;
@@ -255,5 +290,14 @@ impl FsView for MemoryFs {
             .filter(|(p, _)| p.parent() == Some(&dir))
             .filter_map(|(p, e)| Some((p.file_name()?.to_owned(), e.clone())))
             .collect())
+    }
+
+    fn true_name(&self, dir: &Path, name: &OsStr) -> io::Result<Option<OsString>> {
+        let found = self
+            .resolve(dir, true)
+            .and_then(|dir| self.find(&dir, name))
+            .filter(|path| self.entries.contains_key(path))
+            .and_then(|path| path.file_name().map(OsStr::to_owned));
+        Ok(found.filter(|found| found != name))
     }
 }

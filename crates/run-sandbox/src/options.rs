@@ -411,8 +411,8 @@ pub(crate) const OPTIONS: &[Opt] = &[
     )
     .short('e')
     .more(
-        "One of auto, userns, bubblewrap, chroot, linux-user-chroot. Several names, separated by \
-             commas, are tried in that order. The default is the value \
+        "One of auto, userns, bubblewrap, sandbox-exec (on macOS), chroot, linux-user-chroot. \
+             Several names, separated by commas, are tried in that order. The default is the value \
              of SANDBOXLIB_BACKEND, or auto: the first that can enforce everything.",
     ),
     option(

@@ -9,9 +9,11 @@ mod profile;
 mod size;
 mod support;
 
+use std::path::Path;
+
 use sandboxlib_config::{Capabilities, Config, Feature, Ids};
 use sandboxlib_core::{
-    Backend, Degradation, EffectiveConfig, HelperArg, HelperCall, Hint, HostFacts, Knob, Launch,
+    Backend, Degradation, EffectiveConfig, HelperCall, Hint, HostFacts, Knob, Launch, Os,
     PrepareError, Reason, Started, Support,
 };
 use sandboxlib_mount::MountPlan;
@@ -24,20 +26,10 @@ pub use profile::Profile;
 
 /// The backend that uses macOS Seatbelt, by way of sandbox-exec(1).
 #[derive(Debug, Clone, Copy, Default)]
-pub struct SandboxExec {
-    nested: bool,
-}
+pub struct SandboxExec;
 
 /// The helper. By its full path: one that a changed `PATH` finds may isolate nothing.
 const PROGRAM: &str = "/usr/bin/sandbox-exec";
-
-/// sandbox-exec changes no directory, so this shell does, inside the sandbox, and becomes the
-/// command. Of the shells that macOS has it leaves the least behind in the environment.
-const CHANGE_DIRECTORY: [&str; 3] = [
-    "/bin/dash",
-    "-c",
-    "cd \"$0\" && unset PWD OLDPWD && exec \"$@\"",
-];
 
 /// What a configuration comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,15 +45,6 @@ pub struct Prepared {
 impl SandboxExec {
     /// The name of the backend.
     pub const NAME: &'static str = "sandbox-exec";
-
-    /// Says whether the caller is in a Seatbelt sandbox itself (sandbox_check(3)); then nothing
-    /// can be run, and [`support`](Backend::support) says so before it is tried. A caller that
-    /// does not know leaves it: the attempt fails, and [`HelperFailure::Nested`] tells why.
-    #[must_use]
-    pub fn nested(mut self, nested: bool) -> Self {
-        self.nested = nested;
-        self
-    }
 
     /// The profile for a configuration. Where its size makes it necessary and the caller
     /// prefers [`Feature::ReadOnly`] rather than requiring it, writable paths are folded into
@@ -97,8 +80,16 @@ impl Backend for SandboxExec {
         Self::NAME
     }
 
+    fn os(&self) -> Option<Os> {
+        Some(Os::MacOs)
+    }
+
+    fn helper(&self) -> Option<&Path> {
+        Some(Path::new(PROGRAM))
+    }
+
     fn support(&self, facts: &HostFacts) -> Support {
-        support::support(facts, self.nested)
+        support::support(facts)
     }
 
     fn prepare(
@@ -108,18 +99,23 @@ impl Backend for SandboxExec {
         facts: &HostFacts,
     ) -> Result<Launch, PrepareError> {
         identity(config.config(), facts)?;
-        let Prepared { profile, folds } = self.profile(config, &plan)?;
-        // A launch has no place yet for what `prepare` could not enforce, and what the outcome
-        // cannot list is not done.
-        if let Some(degradation) = degradation(&folds) {
-            return Err(degradation.reason.into());
-        }
+        let prepared = self.profile(config, &plan)?;
         // It exits with a status that the command may have too.
         let mut call = HelperCall::new(PROGRAM, Started::Unknown);
-        call.args(profile.arguments())
-            .args(CHANGE_DIRECTORY)
-            .arg(HelperArg::Cwd);
+        // The command may have a name that begins with a hyphen.
+        call.args(prepared.profile.arguments()).arg("--");
+        // It changes neither the root nor the directory.
+        call.in_cwd = true;
+        call.degradations.extend(prepared.degradation());
         Ok(Launch::Helper(call))
+    }
+
+    fn helper_failure(&self, facts: &HostFacts, status: i32, stderr: &[u8]) -> Option<Reason> {
+        match HelperFailure::read(status, stderr)? {
+            // Then it was a sandbox that the command tried to make.
+            HelperFailure::Nested if facts.seatbelt == Some(false) => None,
+            failure => Some(failure.reason()),
+        }
     }
 }
 
@@ -127,23 +123,20 @@ impl Prepared {
     /// What an outcome has to list: that a part of what was asked for is not enforced.
     #[must_use]
     pub fn degradation(&self) -> Option<Degradation> {
-        degradation(&self.folds)
-    }
-}
-
-fn degradation(folds: &[Fold]) -> Option<Degradation> {
-    (!folds.is_empty()).then(|| {
+        if self.folds.is_empty() {
+            return None;
+        }
         let text = format!(
             "the profile would be larger than the {} bytes that macOS takes, so more is \
              writable than was asked for: {}",
             Profile::LIMIT,
-            listed(folds)
+            listed(&self.folds)
         );
-        Degradation {
+        Some(Degradation {
             feature: Feature::ReadOnly,
             reason: Reason::new(text).hint(parents()),
-        }
-    })
+        })
+    }
 }
 
 fn listed(folds: &[Fold]) -> String {

@@ -1,7 +1,9 @@
+use std::path::Path;
+
 use sandboxlib_config::Feature;
 use sandboxlib_core::{Hint, HostFacts, Knob, Os, Reason, Support};
 
-use crate::failure;
+use crate::{PROGRAM, failure};
 
 /// What a profile says no to.
 const ENFORCED: &[Feature] = &[
@@ -21,12 +23,18 @@ const MOUNTS: &[Feature] = &[
     Feature::Entries,
 ];
 
-pub(crate) fn support(facts: &HostFacts, nested: bool) -> Support {
+pub(crate) fn support(facts: &HostFacts) -> Support {
     if facts.os != Os::MacOs {
         let hint = Hint::new(Knob::Os, "use a backend of this system");
         return Support::unusable(Reason::new("Seatbelt exists on macOS alone").hint(hint));
     }
-    if nested {
+    if facts.helper(Path::new(PROGRAM)).is_none() {
+        let advice = "it is a part of macOS: use a system that still has it";
+        let hint = Hint::new(Knob::Path(PROGRAM.into()), advice);
+        return Support::unusable(Reason::new(format!("there is no {PROGRAM}")).hint(hint));
+    }
+    // Where that is not known, the attempt fails and tells.
+    if facts.seatbelt == Some(true) {
         return Support::unusable(failure::nested());
     }
     let otherwise = "Seatbelt denies operations and gives a process nothing of its own";

@@ -3,10 +3,11 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sandboxlib_config::{Config, Root, SandboxPath};
-use sandboxlib_core::{End, FailedStep, Launch, Outcome, SpawnError, Started};
+use sandboxlib_core::{Backend, End, FailedStep, HostFacts, Launch, Outcome, SpawnError, Started};
 use sandboxlib_spawn::{Run, Signaller, Stdio, hints};
 use tracing::debug_span;
 
@@ -119,7 +120,11 @@ impl<'p> Command<'p> {
                     inner: child,
                     backend,
                     helper: match self.prepared.launch() {
-                        Launch::Helper(call) => Some(call.program.clone()),
+                        Launch::Helper(call) => Some(Helper {
+                            program: call.program.clone(),
+                            backend: self.prepared.backend.clone(),
+                            facts: self.prepared.check.facts.clone(),
+                        }),
                         _ => None,
                     },
                 })
@@ -194,6 +199,19 @@ fn program_on_host(config: &Config, run: &Run) -> Option<PathBuf> {
     })
 }
 
+/// How a helper program ended that did not start the command.
+fn unexplained(end: End, said: &[u8]) -> String {
+    let why = match end {
+        End::Exited(status) => format!("it exited with status {status}"),
+        other => format!("it ended: {other:?}"),
+    };
+    let said = String::from_utf8_lossy(said);
+    match said.trim() {
+        "" => why,
+        said => format!("{why}: {said}"),
+    }
+}
+
 /// A command that runs in a sandbox. Dropping it kills everything in the sandbox.
 #[derive(Debug)]
 pub struct Child {
@@ -206,7 +224,15 @@ pub struct Child {
     inner: sandboxlib_spawn::Child,
     backend: &'static str,
     /// The program that does the isolating, if one does.
-    helper: Option<PathBuf>,
+    helper: Option<Helper>,
+}
+
+/// A program that does the isolating, and who can read what it says.
+#[derive(Debug)]
+struct Helper {
+    program: PathBuf,
+    backend: Arc<dyn Backend>,
+    facts: HostFacts,
 }
 
 /// What a command printed, and how it ended.
@@ -268,21 +294,28 @@ impl Child {
     /// The outcome, unless there was no command to have one: a helper program that could not set
     /// the sandbox up must not look like a command that failed.
     fn with_command(&self, outcome: Outcome, said: &[u8]) -> Result<Outcome, Error> {
-        let (Started::No, Some(helper)) = (outcome.started, &self.helper) else {
+        let Some(helper) = self.helper.as_ref() else {
             return Ok(outcome);
         };
-        let mut why = match outcome.end {
-            End::Exited(status) => format!("it exited with status {status}"),
-            other => format!("it ended: {other:?}"),
+        let reason = match (outcome.started, outcome.end) {
+            (Started::Yes, _) => return Ok(outcome),
+            (_, End::Exited(status)) => helper.backend.helper_failure(&helper.facts, status, said),
+            _ => None,
         };
-        let said = String::from_utf8_lossy(said);
-        if !said.trim().is_empty() {
-            why = format!("{why}: {}", said.trim());
+        if outcome.started == Started::Unknown && reason.is_none() {
+            return Ok(outcome);
         }
-        let step = FailedStep::HelperSetup(helper.clone());
+        let (why, hints) = match reason {
+            Some(reason) => (reason.text.into_owned(), reason.hints),
+            None => (unexplained(outcome.end, said), Vec::new()),
+        };
+        let step = FailedStep::HelperSetup(helper.program.clone());
+        let mut error = SpawnError::new(step, io::Error::other(why));
+        error.started = outcome.started;
+        error.hints = hints;
         Err(Error::Spawn {
             backend: self.backend,
-            error: Box::new(SpawnError::new(step, io::Error::other(why))),
+            error: Box::new(error),
         })
     }
 

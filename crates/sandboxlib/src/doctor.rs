@@ -32,7 +32,7 @@ pub fn doctor() -> Findings {
     let checks = sandboxlib_spawn::doctor(&facts);
     let mut findings = Findings::new(facts, checks);
     findings.chosen = chosen(&findings.facts);
-    let own = builtin()
+    let own = builtin(findings.facts.os)
         .into_iter()
         .filter(|backend| backend.helper().is_none());
     findings.backends = own.map(examine).collect();
@@ -50,7 +50,7 @@ fn plain() -> Config {
 /// [`Config::DEFAULT_PREFER`] lets it.
 fn chosen(facts: &HostFacts) -> Option<&'static str> {
     let config = Sandbox::new(Root::Host).usual_mounts().config().clone();
-    let backends = ordered(None, &[]).ok()?;
+    let backends = ordered(None, &[], facts.os).ok()?;
     let (backend, ..) = choose(&config, &backends, &mut facts.clone()).ok()?;
     Some(backend.name())
 }

@@ -19,6 +19,9 @@ pub use sandboxlib_chroot as chroot;
 /// The backend that drives linux-user-chroot: the crate `sandboxlib-linux-user-chroot`.
 #[cfg(feature = "linux-user-chroot")]
 pub use sandboxlib_linux_user_chroot as linux_user_chroot;
+/// The backend that drives sandbox-exec on macOS: the crate `sandboxlib-sandbox-exec`.
+#[cfg(feature = "sandbox-exec")]
+pub use sandboxlib_sandbox_exec as sandbox_exec;
 /// The backend that uses Linux namespaces: the crate `sandboxlib-userns`.
 #[cfg(feature = "userns")]
 pub use sandboxlib_userns as userns;

@@ -7,7 +7,7 @@ use sandboxlib_config::{
 };
 use sandboxlib_core::{
     Backend, CapSet, ChildScript, EffectiveConfig, Enforcement, HostFacts, KillScope, Landlock,
-    Launch, Step,
+    Launch, Os, Step,
 };
 use sandboxlib_mount::{MountPlan, plan};
 use sandboxlib_spawn::{HostView, Rehearsal};
@@ -75,24 +75,16 @@ impl Sandbox {
         self
     }
 
-    /// Adds what most programs expect: `/proc`, a minimal `/dev`, and an empty `/tmp`.
+    /// Adds what most programs expect: on Linux `/proc`, a minimal `/dev`, and an empty `/tmp`.
+    ///
+    /// On other systems that is nothing, because no process there has mounts of its own: with
+    /// the host's root a command sees the host's `/dev` and `/tmp`, which
+    /// [`writable`](Self::writable) opens to it, and with another root what that root has.
     #[must_use]
     pub fn usual_mounts(mut self) -> Self {
-        for (name, kind) in [
-            ("proc", MountKind::Proc),
-            ("dev", MountKind::Dev),
-            (
-                "tmp",
-                MountKind::Tmpfs {
-                    size: None,
-                    mode: 0o1777,
-                },
-            ),
-        ] {
-            if let Ok(target) = SandboxPath::root().join(name) {
-                self.config.mounts.push(Mount::new(target, kind));
-            }
-        }
+        self.config
+            .mounts
+            .extend(usual_mounts(sandboxlib_spawn::OS));
         self
     }
 
@@ -137,12 +129,17 @@ impl Sandbox {
     /// # Errors
     /// [`Error`] as [`prepare`](Self::prepare) would give it.
     pub fn check(&self) -> Result<Check, Error> {
+        self.check_with().map(|(check, _)| check)
+    }
+
+    /// The check, and the backend that was chosen.
+    fn check_with(&self) -> Result<(Check, Arc<dyn Backend>), Error> {
         let _span = debug_span!("check").entered();
         validate(&self.config)?;
         let mut facts = sandboxlib_spawn::facts(&self.config);
         let mut config = self.config.clone();
         make_absolute(&mut config)?;
-        let backends = ordered(self.names.as_deref(), &self.extra)?;
+        let backends = ordered(self.names.as_deref(), &self.extra, facts.os)?;
         let (backend, effective, rejected) = choose(&config, &backends, &mut facts)?;
         debug!(backend = backend.name(), "chosen");
         let plan = plan(effective.config(), &HostView::new(effective.config()))?;
@@ -155,12 +152,14 @@ impl Sandbox {
             })?;
         enforcement.kill_scope = kill_scope(&launch);
         enforcement.landlock = landlock(&launch);
-        Ok(Check {
+        degrade(&mut enforcement, &launch, effective.config())?;
+        let check = Check {
             enforcement,
             launch,
             rejected,
             facts,
-        })
+        };
+        Ok((check, backend))
     }
 
     /// Chooses a backend, plans, and does once what all runs have in common.
@@ -170,16 +169,16 @@ impl Sandbox {
     /// the configuration has something that no system call can take. Nothing was run then, and
     /// nothing changed.
     pub fn prepare(&self) -> Result<Prepared, Error> {
-        let check = self.check()?;
+        let (check, backend) = self.check_with()?;
         let _span = debug_span!("prepare").entered();
-        let backend = check.enforcement.backend;
         let ready =
             sandboxlib_spawn::Prepared::new(&check.launch).map_err(|error| Error::Spawn {
-                backend,
+                backend: backend.name(),
                 error: Box::new(error),
             })?;
         Ok(Prepared {
             check,
+            backend,
             ready,
             config: self.config.clone(),
         })
@@ -205,6 +204,7 @@ pub struct Check {
 #[derive(Debug)]
 pub struct Prepared {
     pub(crate) check: Check,
+    pub(crate) backend: Arc<dyn Backend>,
     pub(crate) ready: sandboxlib_spawn::Prepared,
     pub(crate) config: Config,
 }
@@ -244,6 +244,27 @@ impl Prepared {
     #[must_use]
     pub fn launch(&self) -> &Launch {
         &self.check.launch
+    }
+}
+
+/// What most programs expect to be mounted on the system `os`.
+fn usual_mounts(os: Os) -> Vec<Mount> {
+    let tmpfs = MountKind::Tmpfs {
+        size: None,
+        mode: 0o1777,
+    };
+    let usual = [
+        ("proc", MountKind::Proc),
+        ("dev", MountKind::Dev),
+        ("tmp", tmpfs),
+    ];
+    let at_root = |(name, kind)| {
+        let target = SandboxPath::root().join(name).ok()?;
+        Some(Mount::new(target, kind))
+    };
+    match os {
+        Os::Linux => usual.into_iter().filter_map(at_root).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -322,6 +343,22 @@ fn landlock(launch: &Launch) -> Option<Landlock> {
     })
 }
 
+/// Adds what `launch` does not enforce after all.
+fn degrade(enforcement: &mut Enforcement, launch: &Launch, config: &Config) -> Result<(), Error> {
+    for degradation in launch.degradations() {
+        // What is required is enforced or refused, whatever a backend makes of it.
+        if !config.prefer.contains(degradation.feature) {
+            return Err(Error::Prepare {
+                backend: enforcement.backend,
+                error: degradation.reason.clone().into(),
+            });
+        }
+        enforcement.enforced.remove(degradation.feature);
+        enforcement.degradations.push(degradation.clone());
+    }
+    Ok(())
+}
+
 fn kill_scope(launch: &Launch) -> KillScope {
     let contained = |script: &ChildScript| {
         script
@@ -332,5 +369,20 @@ fn kill_scope(launch: &Launch) -> KillScope {
     match launch {
         Launch::Direct(script) if contained(script) => KillScope::Everything,
         _ => KillScope::ProcessGroup,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_mounts_are_a_matter_of_systems_with_mounts() {
+        let kinds = |os| {
+            let mounts = usual_mounts(os);
+            mounts.iter().map(|m| m.kind.name()).collect::<Vec<_>>()
+        };
+        assert_eq!(kinds(Os::Linux), ["proc", "dev", "tmpfs"]);
+        assert!(kinds(Os::MacOs).is_empty() && kinds(Os::FreeBsd).is_empty());
     }
 }

@@ -161,8 +161,10 @@ pub(crate) fn wrap(call: &HelperCall, run: &Run) -> Result<(Run, Errand), SpawnE
     args.push(run.program.clone());
     args.extend(run.args.iter().cloned());
     wrapped.args = args;
-    // The directory of the run is a matter of the helper's.
-    wrapped.cwd = SandboxPath::root();
+    if !call.in_cwd {
+        // The directory of the run is a matter of the helper's.
+        wrapped.cwd = SandboxPath::root();
+    }
     wrapped.program = call.program.clone().into();
     errand.scratch = scratch;
     Ok((wrapped, errand))

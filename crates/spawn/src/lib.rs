@@ -33,7 +33,7 @@ pub use prepared::Prepared;
 pub use rehearsal::{Rehearsal, hints};
 pub use run::{Run, Stdio};
 pub use signals::block_signals;
-pub use system::{Child, HostView, Signaller, diagnose, diagnose_command, doctor, facts};
+pub use system::{Child, HostView, OS, Signaller, diagnose, diagnose_command, doctor, facts};
 
 /// The effective user and group id of the caller.
 #[must_use]

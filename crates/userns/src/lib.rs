@@ -6,7 +6,7 @@ mod support;
 
 use sandboxlib_config::{Capabilities, Config, Isolation, MountKind, UserNamespace};
 use sandboxlib_core::{
-    Backend, CapSet, ChildScript, EffectiveConfig, HostFacts, Landlock, Launch, NamespaceSet,
+    Backend, CapSet, ChildScript, EffectiveConfig, HostFacts, Landlock, Launch, NamespaceSet, Os,
     PrepareError, Reason, Step, Support,
 };
 use sandboxlib_mount::MountPlan;
@@ -25,6 +25,10 @@ impl Userns {
 impl Backend for Userns {
     fn name(&self) -> &'static str {
         Self::NAME
+    }
+
+    fn os(&self) -> Option<Os> {
+        Some(Os::Linux)
     }
 
     fn support(&self, facts: &HostFacts) -> Support {

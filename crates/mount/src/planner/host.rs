@@ -1,7 +1,7 @@
 //! The host's files, with what the plan itself makes among them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -47,6 +47,16 @@ impl<'a> Host<'a> {
 
     pub(super) fn list(&self, path: &Path) -> Result<Vec<(OsString, Entry)>, PlanError> {
         self.view.list(path).map_err(|e| failed(path, e))
+    }
+
+    /// The name under which the directory has what it gives for `name`, if it is another.
+    pub(super) fn true_name(
+        &self,
+        dir: &Path,
+        name: &OsStr,
+    ) -> Result<Option<OsString>, PlanError> {
+        let found = self.view.true_name(dir, name);
+        found.map_err(|e| failed(&dir.join(name), e))
     }
 
     /// The permissions of a directory that was found before.

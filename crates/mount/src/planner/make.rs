@@ -184,7 +184,7 @@ impl Planner<'_> {
             }
         }
         let at = self.tree.path(dir).clone();
-        let shadow = self.script.add_shadow(layer, at, mode, entries);
+        let shadow = self.script.add_shadow(layer, at, path, mode, entries);
         self.tree.set_what(dir, What::ShadowDir(shadow));
         Ok(shadow)
     }

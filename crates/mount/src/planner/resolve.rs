@@ -100,11 +100,19 @@ impl Planner<'_> {
         Ok(Place::Found(at))
     }
 
-    /// The entry `name` of the directory `dir`, looked up if it is not known yet.
+    /// The entry `name` of the directory `dir`, looked up if it is not known yet. However it is
+    /// asked for, it is known by the name that the directory has.
     fn child(&mut self, dir: NodeId, name: &OsStr) -> Result<Option<NodeId>, PlanError> {
         if let Some(known) = self.tree.known_child(dir, name) {
             return Ok(Some(known));
         }
+        let true_name = self.true_name(dir, name)?;
+        if let Some(name) = &true_name
+            && let Some(known) = self.tree.known_child(dir, name)
+        {
+            return Ok(Some(known));
+        }
+        let name = true_name.as_deref().unwrap_or(name);
         let what = match self.tree.what(dir) {
             What::HostDir { path, hold } => {
                 let path = path.join(name);
@@ -131,6 +139,18 @@ impl Planner<'_> {
             _ => None,
         };
         what.map(|what| self.tree.add(dir, name, what)).transpose()
+    }
+
+    /// The name under which the host has the entry `name` of `dir`, if it is another.
+    fn true_name(&self, dir: NodeId, name: &OsStr) -> Result<Option<OsString>, PlanError> {
+        match self.tree.what(dir) {
+            What::HostDir { path, .. } => self.host.true_name(path, name),
+            // What was made in it has the name that it was asked for by; the rest is the host's.
+            What::ShadowDir(shadow) if self.script.shadow_path(*shadow) == self.tree.path(dir) => {
+                self.host.true_name(self.script.shadow_like(*shadow), name)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Refuses a link that cannot be followed while planning.

@@ -1,6 +1,7 @@
 //! The steps, and the places among them where shadows go.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use sandboxlib_config::SandboxPath;
 
@@ -16,6 +17,8 @@ pub(super) struct ShadowId(usize);
 #[derive(Debug)]
 struct Shadow {
     at: SandboxPath,
+    /// The host's directory that it looks like.
+    like: PathBuf,
     mode: u32,
     entries: Vec<ShadowEntry>,
 }
@@ -53,17 +56,28 @@ impl Script {
         &mut self,
         layer: LayerId,
         at: SandboxPath,
+        like: PathBuf,
         mode: u32,
         entries: Vec<ShadowEntry>,
     ) -> ShadowId {
         let id = ShadowId(self.shadows.len());
         self.layers[layer.0].insert(at.clone(), id);
-        self.shadows.push(Shadow { at, mode, entries });
+        self.shadows.push(Shadow {
+            at,
+            like,
+            mode,
+            entries,
+        });
         id
     }
 
     pub(super) fn shadow_path(&self, id: ShadowId) -> &SandboxPath {
         &self.shadows[id.0].at
+    }
+
+    /// The host's directory that the shadow looks like.
+    pub(super) fn shadow_like(&self, id: ShadowId) -> &Path {
+        &self.shadows[id.0].like
     }
 
     pub(super) fn add_to_shadow(&mut self, id: ShadowId, entry: ShadowEntry) {
@@ -80,7 +94,11 @@ impl Script {
                     self.layers[layer.0]
                         .values()
                         .filter_map(|id| shadows[id.0].take())
-                        .map(|Shadow { at, mode, entries }| PlanStep::Shadow { at, mode, entries }),
+                        .map(|shadow| PlanStep::Shadow {
+                            at: shadow.at,
+                            mode: shadow.mode,
+                            entries: shadow.entries,
+                        }),
                 ),
             }
         }

@@ -10,3 +10,4 @@ mod model;
 mod properties;
 mod rules;
 mod scale;
+mod spelling;

@@ -40,7 +40,7 @@ fn check(name: &str, about: &str, profile: &Profile, checks: Checks<'_>) {
 }
 
 fn of(config: &Config) -> Profile {
-    let backend = SandboxExec::default();
+    let backend = SandboxExec;
     let effective = negotiate(config, &backend.support(&facts())).unwrap();
     let plan = sandboxlib_mount::plan(effective.config(), &mac()).unwrap();
     backend.profile(&effective, &plan).unwrap().profile

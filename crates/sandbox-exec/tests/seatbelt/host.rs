@@ -1,8 +1,10 @@
 //! A Mac in memory, and the way from a configuration to a profile.
 
+use std::path::PathBuf;
+
 use sandboxlib_config::{Config, Isolation, Network, Root, SandboxPath};
 use sandboxlib_core::{
-    Backend, EffectiveConfig, HelperArg, HelperCall, HostFacts, Launch, Os, negotiate,
+    Backend, EffectiveConfig, HelperArg, HelperCall, HelperFact, HostFacts, Launch, Os, negotiate,
 };
 use sandboxlib_mount::MemoryFs;
 use sandboxlib_sandbox_exec::SandboxExec;
@@ -14,7 +16,19 @@ pub(crate) fn at(path: &str) -> SandboxPath {
 }
 
 pub(crate) fn facts() -> HostFacts {
-    HostFacts::other(Os::MacOs, 501, 20)
+    let mut facts = HostFacts::other(Os::MacOs, 501, 20);
+    facts.helpers.push(helper());
+    facts
+}
+
+pub(crate) fn helper() -> HelperFact {
+    let path = PathBuf::from("/usr/bin/sandbox-exec");
+    HelperFact {
+        wanted: path.clone(),
+        path,
+        version: String::new(),
+        setuid_root: false,
+    }
 }
 
 /// The links at the top, and what else every Mac has.
@@ -52,7 +66,7 @@ pub(crate) fn launch(
     config: &Config,
     fs: &MemoryFs,
 ) -> Result<(EffectiveConfig, HelperCall), String> {
-    let backend = SandboxExec::default();
+    let backend = SandboxExec;
     let effective =
         negotiate(config, &backend.support(&facts())).map_err(|error| error.to_string())?;
     let plan = sandboxlib_mount::plan(effective.config(), fs).map_err(|e| format!("plan: {e}"))?;
@@ -65,15 +79,10 @@ pub(crate) fn launch(
     }
 }
 
-/// The arguments as text, with the working directory in its place.
+/// The arguments as text.
 pub(crate) fn arguments(call: &HelperCall) -> Vec<String> {
-    assert!(
-        call.args
-            .iter()
-            .filter(|arg| **arg == HelperArg::Cwd)
-            .count()
-            == 1
-    );
+    // It is started where the command is to be, so no argument says where.
+    assert!(call.in_cwd && !call.args.contains(&HelperArg::Cwd));
     call.arguments(&at("/cwd"))
         .map(|arg| arg.to_str().unwrap().to_owned())
         .collect()

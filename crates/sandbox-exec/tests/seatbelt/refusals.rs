@@ -12,7 +12,7 @@ use sandboxlib_core::{Backend, HostFacts, Os, Started, negotiate, requests};
 use sandboxlib_mount::MemoryFs;
 use sandboxlib_sandbox_exec::SandboxExec;
 
-use crate::host::{arguments, at, facts, launch, mac, plain, read_only, refusal, sbpl};
+use crate::host::{arguments, at, facts, helper, launch, mac, plain, read_only, refusal, sbpl};
 use crate::sbpl::On;
 
 fn with(change: impl FnOnce(&mut Config)) -> Config {
@@ -32,29 +32,56 @@ fn mounted(mount: Mount) -> Config {
 #[test]
 fn it_is_for_macs_outside_of_sandboxes() {
     for os in [Os::Linux, Os::FreeBsd, Os::Posix] {
-        let support = SandboxExec::default().support(&HostFacts::other(os, 0, 0));
+        let support = SandboxExec.support(&HostFacts::other(os, 0, 0));
         let reason = support.usable().unwrap_err();
         assert_eq!(reason.to_string(), "Seatbelt exists on macOS alone");
     }
-    let support = SandboxExec::default().nested(true).support(&facts());
+    let mut facts = facts();
+    for known in [None, Some(false)] {
+        facts.seatbelt = known;
+        assert!(SandboxExec.support(&facts).usable().is_ok());
+    }
+    facts.seatbelt = Some(true);
+    let support = SandboxExec.support(&facts);
     let reason = support.usable().unwrap_err();
     assert_eq!(
         reason.to_string(),
         "a Seatbelt sandbox cannot be made inside another"
     );
     assert!(!reason.hints.is_empty());
+
+    facts.helpers.clear();
+    let support = SandboxExec.support(&facts);
+    let reason = support.usable().unwrap_err();
+    assert_eq!(reason.to_string(), "there is no /usr/bin/sandbox-exec");
+}
+
+#[test]
+fn a_helper_that_failed_is_told_from_a_command_that_did() {
+    let mut facts = facts();
+    let nested = b"sandbox-exec: sandbox_apply: Operation not permitted\n";
+    let reason = SandboxExec.helper_failure(&facts, 71, nested).unwrap();
+    assert!(reason.text.contains("inside another") && !reason.hints.is_empty());
+    assert_eq!(SandboxExec.helper_failure(&facts, 1, nested), None);
+    assert_eq!(
+        SandboxExec.helper_failure(&facts, 71, b"make: error\n"),
+        None
+    );
+    assert_eq!(SandboxExec.helper_failure(&facts, 71, b""), None);
+    // Where the caller is known to be in none, the command has tried to make one in ours.
+    facts.seatbelt = Some(false);
+    assert_eq!(SandboxExec.helper_failure(&facts, 71, nested), None);
+    let profile = b"sandbox-exec: unbound variable: file-link\n";
+    let reason = SandboxExec.helper_failure(&facts, 65, profile).unwrap();
     assert!(
-        SandboxExec::default()
-            .nested(false)
-            .support(&facts())
-            .usable()
-            .is_ok()
+        reason.text.contains("unbound variable: file-link"),
+        "{reason}"
     );
 }
 
 #[test]
 fn each_feature_is_enforced_or_has_its_reason() {
-    let support = SandboxExec::default().support(&facts());
+    let support = SandboxExec.support(&facts());
     for feature in Feature::ALL {
         let wanted = match feature {
             Feature::ReadOnly | Feature::Bind | Feature::Mask | Feature::Network | Feature::Ipc => {
@@ -150,13 +177,7 @@ fn the_defaults_run_and_tell_what_is_missing() {
     assert_eq!(call.on_failure, Started::Unknown);
     let args = arguments(&call);
     assert_eq!(args[0], "-p");
-    let end = [
-        "/bin/dash",
-        "-c",
-        "cd \"$0\" && unset PWD OLDPWD && exec \"$@\"",
-        "/cwd",
-    ];
-    assert!(args.ends_with(&end.map(str::to_owned)), "{args:?}");
+    assert_eq!(args.last().unwrap(), "--");
 }
 
 #[test]
@@ -215,6 +236,47 @@ fn a_mask_holds_before_there_is_anything_to_mask() {
 }
 
 #[test]
+fn rules_are_about_names_as_the_disk_has_them() {
+    let fs = mac()
+        .dir("/Users/me/Secret/Inner")
+        .file("/Users/me/src/Makefile")
+        .symlink("/Users/me/Link", "SECRET")
+        .ignoring_case();
+    let mask = |path: &str| Mount::new(at(path), MountKind::Mask);
+    let mut config = read_only();
+    config.root_access = Some(RootAccess::ReadOnlyExcept(vec![at("/users/ME/SRC")]));
+    config.mounts = vec![
+        // What is missing makes a directory look otherwise, and its names are looked up still.
+        mask("/Users/me/absent"),
+        mask("/Users/me/secret"),
+        mask("/Users/me/src/makefile"),
+    ];
+    let rules = sbpl(&launch(&config, &fs).unwrap().1);
+    for path in [
+        "/Users/me/Secret",
+        "/Users/me/Secret/Inner",
+        "/Users/me/absent",
+    ] {
+        assert!(!rules.allows("file-read-data", On::File(path)), "{path}");
+    }
+    assert!(!rules.allows("file-read-data", On::File("/Users/me/src/Makefile")));
+    assert!(rules.allows("file-write-data", On::File("/Users/me/src/x")));
+
+    // By a link that spells its goal otherwise; and the way on from there.
+    let mut config = read_only();
+    config.mounts = vec![mask("/users/me/link/inner")];
+    let rules = sbpl(&launch(&config, &fs).unwrap().1);
+    assert!(!rules.allows("file-read-data", On::File("/Users/me/Secret/Inner")));
+    assert!(rules.allows("file-read-data", On::File("/Users/me/Secret")));
+
+    // A later rule for the same place in other letters is for the same place.
+    let mut config = read_only();
+    config.mounts = vec![mask("/Users/me/Secret"), mask("/Users/me/SECRET/inner")];
+    let error = launch(&config, &fs).unwrap_err();
+    assert!(error.contains("/Users/me/Secret"), "{error}");
+}
+
+#[test]
 fn names_that_no_profile_can_be_given_are_refused() {
     let strange: [&[u8]; 4] = [
         b"/s/new\nline",
@@ -260,8 +322,9 @@ fn capabilities_are_not_there() {
         refusal(&only(&["chown"])),
         "capabilities exist on Linux alone"
     );
-    let root = HostFacts::other(Os::MacOs, 0, 0);
-    let backend = SandboxExec::default();
+    let mut root = HostFacts::other(Os::MacOs, 0, 0);
+    root.helpers.push(helper());
+    let backend = SandboxExec;
     let effective = negotiate(&only(&[]), &backend.support(&root)).unwrap();
     let plan = sandboxlib_mount::plan(effective.config(), &mac()).unwrap();
     let error = backend.prepare(&effective, plan, &root).unwrap_err();

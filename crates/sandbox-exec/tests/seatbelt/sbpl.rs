@@ -112,6 +112,9 @@ impl Sbpl {
         let mut rest = args.iter();
         while let Some(arg) = rest.clone().next().filter(|arg| arg.starts_with('-')) {
             rest.next();
+            if arg == "--" {
+                break;
+            }
             if arg == "-p" {
                 text = rest.next();
             } else if let Some(param) = arg.strip_prefix("-D") {

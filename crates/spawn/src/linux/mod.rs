@@ -25,7 +25,7 @@ mod sys;
 mod view;
 mod wire;
 
-use sandboxlib_core::{ChildScript, SpawnError};
+use sandboxlib_core::{ChildScript, Os, SpawnError};
 
 pub use diagnose::{diagnose, diagnose_command};
 pub use doctor::doctor;
@@ -35,6 +35,9 @@ pub use process::{Child, Signaller};
 pub use view::HostView;
 
 use crate::run::Run;
+
+/// The operating system that this was built for.
+pub const OS: Os = Os::Linux;
 
 /// A script that has been made ready to run, as often as asked and from any thread.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ mod doctor;
 mod find;
 mod poll;
 mod process;
+mod seatbelt;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -87,18 +88,22 @@ fn lower(step: &Step) -> Result<start::Action, SpawnError> {
     ))
 }
 
+/// The operating system that this was built for.
+pub const OS: Os = if cfg!(target_os = "macos") {
+    Os::MacOs
+} else if cfg!(target_os = "freebsd") {
+    Os::FreeBsd
+} else {
+    Os::Posix
+};
+
 /// What is known about the host and the caller.
 #[must_use]
 pub fn facts(_: &Config) -> HostFacts {
-    let os = if cfg!(target_os = "macos") {
-        Os::MacOs
-    } else if cfg!(target_os = "freebsd") {
-        Os::FreeBsd
-    } else {
-        Os::Posix
-    };
     let (uid, gid) = crate::caller_ids();
-    HostFacts::other(os, uid, gid)
+    let mut facts = HostFacts::other(OS, uid, gid);
+    facts.seatbelt = seatbelt::inside();
+    facts
 }
 
 /// Looks for what may have made `step` fail.

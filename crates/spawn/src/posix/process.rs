@@ -113,6 +113,10 @@ impl Signaller {
 /// Waits for the end of a process and leaves it to be waited for once more.
 fn await_end(pid: libc::pid_t, flags: i32) -> Option<libc::siginfo_t> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    #[allow(
+        clippy::unnecessary_fallible_conversions,
+        reason = "an id_t has a sign on FreeBSD and none elsewhere"
+    )]
     let id = libc::id_t::try_from(pid).ok()?;
     let flags = libc::WEXITED | libc::WNOWAIT | flags;
     loop {
