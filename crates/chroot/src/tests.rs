@@ -106,6 +106,15 @@ fn another_root_and_nothing_else() {
         "  1  chroot to \"/r\"
   2  start a new session
   3  give up supplementary groups
+  4  give up all capabilities
+  5  set no_new_privs
+"
+    );
+    assert_eq!(
+        script(&with(|c| c.ids = Ids::ROOT), &root()),
+        "  1  chroot to \"/r\"
+  2  start a new session
+  3  give up supplementary groups
   4  give up all capabilities but CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID CAP_SETUID
   5  set no_new_privs
 "
@@ -148,7 +157,7 @@ fn mounts_and_process_ids_live_in_namespaces_on_linux() {
   7  chroot into the tree
   8  start a new session
   9  give up supplementary groups
- 10  give up all capabilities but CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID CAP_SETUID
+ 10  give up all capabilities
  11  set no_new_privs
 "
     );
@@ -318,7 +327,7 @@ fn no_capability_opens_a_mask() {
         config.mounts = vec![Mount::new(at("/secret"), MountKind::Mask)];
         config
     };
-    let auto = kept(&mask(plain()), &root());
+    let auto = kept(&mask(with(|c| c.ids = Ids::ROOT)), &root());
     assert!(auto.contains(&"CAP_CHOWN".to_owned()));
     assert!(!auto.contains(&"CAP_DAC_OVERRIDE".to_owned()));
     assert_eq!(

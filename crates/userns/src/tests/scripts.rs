@@ -92,7 +92,7 @@ fn a_build_of_root() {
  10  pivot_root into the tree and detach the host's
  11  start a new session
  12  give up supplementary groups
- 13  give up all capabilities but CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID CAP_SETUID
+ 13  give up all capabilities
  14  set no_new_privs
 "
     );
@@ -453,22 +453,24 @@ fn capabilities() {
         (auto(Ids::Pair { uid: 5, gid: 0 }), user(), vec![]),
         (auto(Ids::ROOT), user(), files.clone()),
         (auto(Ids::Subordinate), user_with_range(), files.clone()),
-        (auto(Ids::Caller), root(), files.clone()),
+        // A caller who is root has to ask for it too.
+        (auto(Ids::Caller), root(), vec![]),
+        (auto(Ids::ROOT), root(), files.clone()),
         (auto(Ids::Pair { uid: 5, gid: 0 }), root(), vec![]),
         // What the caller lacks it has inside a user namespace, and nowhere else.
         (
-            auto(Ids::Caller),
+            auto(Ids::ROOT),
             root_without(&["chown", "setuid"]),
             files.clone(),
         ),
         (
-            auto(Ids::Caller),
+            auto(Ids::ROOT),
             no_user_namespaces(root_without(&["chown"])),
             without("CAP_CHOWN"),
         ),
         (masked(auto(Ids::ROOT)), user(), without("CAP_DAC_OVERRIDE")),
         (
-            masked(auto(Ids::Caller)),
+            masked(auto(Ids::ROOT)),
             no_user_namespaces(root()),
             without("CAP_DAC_OVERRIDE"),
         ),
