@@ -101,6 +101,7 @@ pub fn requests(config: &Config) -> Vec<Request> {
             Feature::User => ns.user == UserNamespace::Isolated,
             Feature::Ids => matches!(config.ids, Ids::Pair { .. }),
             Feature::Subordinate => config.ids == Ids::Subordinate,
+            Feature::HostSecrets => config.hides_secrets(),
             mount => config.mounts.iter().any(|m| m.kind.feature() == *mount),
         })
         .map(|feature| Request {
@@ -172,6 +173,7 @@ fn withdraw(config: &mut Config, feature: Feature) {
         Feature::Time => ns.time = Isolation::Shared,
         Feature::User => ns.user = UserNamespace::Auto,
         Feature::Ids | Feature::Subordinate => config.ids = Ids::Caller,
+        Feature::HostSecrets => config.hidden = Some(Vec::new()),
         mount => config.mounts.retain(|m| m.kind.feature() != mount),
     }
 }
@@ -253,6 +255,12 @@ mod tests {
         c.namespaces.ipc = Isolation::Shared;
         c.namespaces.uts = Isolation::Shared;
         c.namespaces.cgroup = Isolation::Shared;
+        let secrets = Request {
+            feature: Feature::HostSecrets,
+            preferred: false,
+        };
+        assert_eq!(requests(&c), [secrets]);
+        c.hidden = Some(Vec::new());
         assert_eq!(requests(&c), []);
         assert!(negotiate(&c, &Support::nothing(Reason::new("no"))).is_ok());
     }

@@ -39,6 +39,7 @@ pub(crate) struct Held {
     not_enforced: Vec<NotEnforced>,
     created_on_host: Vec<String>,
     not_masked: Vec<String>,
+    hidden: Vec<String>,
     kill_scope: Option<&'static str>,
 }
 
@@ -76,6 +77,11 @@ impl From<&Enforcement> for Held {
                 .collect(),
             not_masked: enforcement
                 .not_masked
+                .iter()
+                .map(|p| escaped(p.as_path()))
+                .collect(),
+            hidden: enforcement
+                .hidden
                 .iter()
                 .map(|p| escaped(p.as_path()))
                 .collect(),

@@ -120,6 +120,7 @@ fn what_is_not_there_is_refused_unless_less_will_do() {
         ),
         (Feature::Ids, with(|c| c.ids = Ids::ROOT)),
         (Feature::Subordinate, with(|c| c.ids = Ids::Subordinate)),
+        (Feature::HostSecrets, with(|c| c.hidden = None)),
     ];
     let without = launch(&with(|_| ()), &mac()).unwrap().1;
     for (feature, mut config) in cases {
