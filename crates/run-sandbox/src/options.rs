@@ -199,40 +199,6 @@ pub(crate) const OPTIONS: &[Opt] = &[
              it.",
     ),
     option(
-        Id::HostSecrets,
-        Group::Files,
-        &["host-secrets"],
-        &["WHICH"],
-        "hidden (the default), or shown as the caller sees them",
-    )
-    .choices(&["hidden", "shown"])
-    .more(
-        "This is about / as SANDBOX. Hidden are /home, /root, the caller's home, /run, /tmp, \
-             /var/tmp, /var/log, /dev/shm and /sys/firmware, and from root what of /sys shows the \
-             kernel's inside: each is empty, private and writable, and is gone after the run. \
-             What --writable, --readable, --allow-socket or a mount names is shown. /etc/resolv.conf \
-             keeps working with --network shared. --explain lists what is hidden.",
-    ),
-    option(
-        Id::Readable,
-        Group::Files,
-        &["readable"],
-        &["PATH"],
-        "show PATH of the host, read-only, although it is hidden",
-    )
-    .more("May be repeated. PATH is absolute, as seen inside, and exists. For / as SANDBOX."),
-    option(
-        Id::AllowSocket,
-        Group::Files,
-        &["allow-socket"],
-        &["PATH"],
-        "let the unix socket PATH be used although it is hidden",
-    )
-    .more(
-        "May be repeated. For / as SANDBOX. A socket that is not in a hidden place can be used in \
-             any case, as far as its permissions go.",
-    ),
-    option(
         Id::Bind,
         Group::Files,
         &["bind"],
@@ -303,6 +269,40 @@ pub(crate) const OPTIONS: &[Opt] = &[
         &["mask"],
         &["PATH"],
         "refuse access to PATH, whatever is there",
+    ),
+    option(
+        Id::HostSecrets,
+        Group::Files,
+        &["host-secrets"],
+        &["WHICH"],
+        "hidden (the default), or shown as the caller sees them",
+    )
+    .choices(&["hidden", "shown"])
+    .more(
+        "This is about / as SANDBOX. Hidden are /home, /root, the caller's home, /run, /tmp, \
+             /var/tmp, /var/log, /dev/shm and /sys/firmware, and from root what of /sys shows the \
+             kernel's inside: each is empty, private and writable, and is gone after the run. \
+             What --writable, --readable, --allow-socket or a mount names is shown. /etc/resolv.conf \
+             keeps working with --network shared. --explain lists what is hidden.",
+    ),
+    option(
+        Id::Readable,
+        Group::Files,
+        &["readable"],
+        &["PATH"],
+        "show PATH of the host, read-only, although it is hidden",
+    )
+    .more("May be repeated. PATH is absolute, as seen inside, and exists. For / as SANDBOX."),
+    option(
+        Id::AllowSocket,
+        Group::Files,
+        &["allow-socket"],
+        &["PATH"],
+        "let the unix socket PATH be used although it is hidden",
+    )
+    .more(
+        "May be repeated. For / as SANDBOX. A socket that is not in a hidden place can be used in \
+             any case, as far as its permissions go.",
     ),
     option(
         Id::Size,

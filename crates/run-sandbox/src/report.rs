@@ -288,6 +288,7 @@ mod tests {
         enforcement
             .created_on_host
             .push(SandboxPath::new(odd).unwrap());
+        enforcement.hidden.push(SandboxPath::new("/home").unwrap());
         let mut outcome = Outcome::new(End::Signalled(9), Started::Yes, 42);
         outcome.wall = Duration::from_millis(1500);
         outcome.peak_memory = Some(4096);
@@ -306,7 +307,7 @@ mod tests {
                 "system_seconds": 0.0, "peak_memory_bytes": 4096, "enforced": ["network"],
                 "not_enforced": [{"feature": "pid", "reason": "not here"}],
                 "created_on_host": ["/a\\xff\\x5c"], "not_masked": [],
-                "kill_scope": "process-group", "error": null,
+                "hidden": ["/home"], "kill_scope": "process-group", "error": null,
             })
         );
     }

@@ -154,9 +154,13 @@ pub(crate) fn check_directory(run: &Run, hidden: &[SandboxPath]) -> Result<(), S
     if mounted || writable.iter().chain(&config.readable).any(shows) {
         return Ok(());
     }
-    let (current, place) = (current.as_path(), place.as_path());
+    let why = match place == current {
+        true => String::new(),
+        false => format!(", because {:?} is", place.as_path()),
+    };
+    let current = current.as_path();
     Err(format!(
-        "the working directory {current:?} is hidden, because {place:?} is: show it by --writable \
+        "the working directory {current:?} is hidden{why}: show it by --writable \
          {current:?} or --readable {current:?}, or say with --cwd / to run elsewhere"
     ))
 }

@@ -38,9 +38,9 @@ pub(super) struct Named {
 }
 
 /// What is done at one place of the root.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Deed {
-    /// Before it could be hidden, it is shown: see [`Planner::arrange`].
+    /// What was named is shown.
     Show {
         writable: bool,
     },
@@ -75,7 +75,14 @@ impl Planner<'_> {
             }
         }
         deeds.sort();
-        deeds.dedup();
+        // By two names it may be both read and written to: then the latter counts.
+        deeds.dedup_by(|later, kept| {
+            let same = later.0 == kept.0;
+            if same {
+                kept.1 = kept.1.max(later.1);
+            }
+            same
+        });
         for (at, deed) in &deeds {
             match deed {
                 Deed::Show { writable } => self.show(at, *writable)?,

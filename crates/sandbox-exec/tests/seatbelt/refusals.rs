@@ -63,6 +63,7 @@ fn each_feature_is_enforced_or_has_its_reason() {
             Feature::Root => Some("macOS has no root of a process's own"),
             Feature::Pid => Some("macOS has no process id namespaces"),
             Feature::Uts => Some("macOS gives a process no host name"),
+            Feature::HostSecrets => Some("the backend knows no private places"),
             f if Feature::MOUNTS.contains(f) => Some("macOS gives a process no mounts"),
             _ => Some("Seatbelt denies operations and gives"),
         };
