@@ -200,6 +200,17 @@ impl Config {
     pub const DEFAULT_PREFER: &'static [Feature] =
         &[Feature::Pid, Feature::Ipc, Feature::Uts, Feature::Cgroup];
 
+    /// Whether something of the root is read-only. A list of writable paths that names the root
+    /// itself leaves nothing, and still says what of a hidden place is shown.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        match self.effective_root_access() {
+            RootAccess::ReadWrite => false,
+            RootAccess::ReadOnly => true,
+            RootAccess::ReadOnlyExcept(paths) => !paths.iter().any(SandboxPath::is_root),
+        }
+    }
+
     /// Whether some of the host is to be hidden.
     #[must_use]
     pub fn hides_secrets(&self) -> bool {

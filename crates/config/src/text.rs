@@ -337,7 +337,7 @@ impl Settings {
     }
 
     fn root_access(&self, private_tmp: bool) -> Option<RootAccess> {
-        if self.writable.iter().any(SandboxPath::is_root) {
+        if !self.writable.is_empty() && self.writable.iter().all(SandboxPath::is_root) {
             Some(RootAccess::ReadWrite)
         } else if !self.writable.is_empty() {
             let tmp = private_tmp.then(|| at("/tmp"));

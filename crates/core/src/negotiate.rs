@@ -1,5 +1,6 @@
 use sandboxlib_config::{
-    Config, Feature, FeatureSet, Ids, Isolation, Network, Root, RootAccess, UserNamespace,
+    Config, Feature, FeatureSet, Ids, Isolation, Network, Root, RootAccess, SandboxPath,
+    UserNamespace,
 };
 
 use crate::{Reason, Support};
@@ -90,7 +91,7 @@ pub fn requests(config: &Config) -> Vec<Request> {
         .copied()
         .filter(|feature| match feature {
             Feature::Root => config.root != Root::Host,
-            Feature::ReadOnly => config.effective_root_access() != RootAccess::ReadWrite,
+            Feature::ReadOnly => config.is_read_only(),
             Feature::Network => config.network == Network::Isolated,
             Feature::Pid => isolated(ns.pid),
             Feature::Ipc => isolated(ns.ipc),
@@ -164,7 +165,16 @@ fn withdraw(config: &mut Config, feature: Feature) {
     let ns = &mut config.namespaces;
     match feature {
         Feature::Root => {}
-        Feature::ReadOnly => config.root_access = Some(RootAccess::ReadWrite),
+        Feature::ReadOnly => {
+            config.root_access = Some(match config.root_access.take() {
+                // What is named is shown, also where the rest is hidden.
+                Some(RootAccess::ReadOnlyExcept(mut paths)) if config.hides_secrets() => {
+                    paths.push(SandboxPath::root());
+                    RootAccess::ReadOnlyExcept(paths)
+                }
+                _ => RootAccess::ReadWrite,
+            });
+        }
         Feature::Network => config.network = Network::Shared,
         Feature::Pid => ns.pid = Isolation::Shared,
         Feature::Ipc => ns.ipc = Isolation::Shared,
@@ -182,7 +192,7 @@ fn withdraw(config: &mut Config, feature: Feature) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use sandboxlib_config::{Mount, MountKind, SandboxPath};
+    use sandboxlib_config::{Mount, MountKind};
 
     fn full() -> Config {
         let mut c = Config::new(Root::Dir("/srv/root".into()));
@@ -263,6 +273,19 @@ mod tests {
         c.hidden = Some(Vec::new());
         assert_eq!(requests(&c), []);
         assert!(negotiate(&c, &Support::nothing(Reason::new("no"))).is_ok());
+    }
+
+    #[test]
+    fn what_was_named_is_shown_although_the_rest_is_writable_too() {
+        let mut c = Config::new(Root::Host);
+        let named = SandboxPath::new("/home/me/src").unwrap();
+        c.root_access = Some(RootAccess::ReadOnlyExcept(vec![named.clone()]));
+        c.prefer = FeatureSet::all();
+        let support = Support::nothing(Reason::new("no")).with([Feature::HostSecrets]);
+        let effective = negotiate(&c, &support).unwrap();
+        let access = RootAccess::ReadOnlyExcept(vec![named, SandboxPath::root()]);
+        assert_eq!(effective.config().root_access, Some(access));
+        assert!(!effective.config().is_read_only());
     }
 
     #[test]
