@@ -333,7 +333,8 @@ fn the_levers_of_procfs_are_out_of_reach() {
                       irq/default_smp_affinity; do \
                       [ -e /proc/$f ] && (: >>/proc/$f) 2>/dev/null && echo $f; \
                   done; \
-                  [ $0 = root ] && for f in kcore kmsg kallsyms keys; do \
+                  [ $0 = root ] && for f in kcore vmcore kmsg kallsyms keys timer_list slabinfo vmallocinfo \
+                      pagetypeinfo kpagecount kpageflags kpagecgroup; do \
                       [ -e /proc/$f ] && (: </proc/$f) 2>/dev/null && echo $f; \
                   done; true";
     let who = if sandboxlib::spawn::caller_ids().0 == 0 {

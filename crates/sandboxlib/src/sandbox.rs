@@ -68,6 +68,30 @@ impl Sandbox {
         self
     }
 
+    /// Shows `paths` of the host's root, read-only, although they are in places that are hidden
+    /// ([`Config::readable`]).
+    #[must_use]
+    pub fn readable(mut self, paths: impl IntoIterator<Item = SandboxPath>) -> Self {
+        self.config.readable.extend(paths);
+        self
+    }
+
+    /// Lets the command connect to these unix sockets of the host's root, although they are in
+    /// places that are hidden ([`Config::sockets`]).
+    #[must_use]
+    pub fn sockets(mut self, paths: impl IntoIterator<Item = SandboxPath>) -> Self {
+        self.config.sockets.extend(paths);
+        self
+    }
+
+    /// Hides exactly these places of the host's root; none, and the command sees it as the caller
+    /// does ([`Config::hidden`]).
+    #[must_use]
+    pub fn hidden(mut self, places: impl IntoIterator<Item = HiddenPlace>) -> Self {
+        self.config.hidden = Some(places.into_iter().collect());
+        self
+    }
+
     /// Adds a mount behind those that there are.
     #[must_use]
     pub fn mount(mut self, mount: Mount) -> Self {
