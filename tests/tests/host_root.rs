@@ -8,6 +8,7 @@
     reason = "a surprise ends the test"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -15,6 +16,10 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::TestRunner;
+use sandboxlib::{HiddenBy, HiddenPlace, Root, Sandbox, SandboxPath};
 use sandboxlib_tests::{Done, RunSandbox, host_can, skip};
 use tempfile::TempDir;
 
@@ -318,4 +323,175 @@ fn what_is_hidden_is_told() {
     }
     let shown = host("--explain --host-secrets shown").sh("true");
     assert!(!shown.good().contains("hidden"), "{shown:#?}");
+}
+
+#[test]
+fn the_library_hides_without_being_asked() {
+    if !host_can() {
+        return;
+    }
+    let (_dir, secret) = secret_in(Path::new("/var/tmp")).unwrap();
+    let cat = |sandbox: Sandbox| {
+        let prepared = sandbox.backends(["userns"]).prepare().unwrap();
+        let output = prepared.command("cat").arg(&secret).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let host = || Sandbox::new(Root::Host);
+    let path = SandboxPath::new(&secret).unwrap();
+    assert_eq!(cat(host()), "");
+    assert_eq!(cat(host().usual_mounts()), "");
+    assert_eq!(cat(host().readable([path.clone()])), SECRET);
+    assert_eq!(cat(host().writable([path])), SECRET);
+    assert_eq!(cat(host().hidden([])), SECRET);
+}
+
+/// A tree, and what is said about it. The paths are below a directory of the test's own.
+#[derive(Debug, Clone)]
+struct Tree {
+    items: Vec<(PathBuf, u8, &'static str)>,
+    hidden: Vec<PathBuf>,
+    readable: Vec<PathBuf>,
+    writable: Vec<PathBuf>,
+}
+
+fn trees() -> impl Strategy<Value = Tree> {
+    let path = || {
+        prop::collection::vec(select(vec!["a", "b", "c"]), 1..4)
+            .prop_map(|names| names.iter().collect::<PathBuf>())
+    };
+    let links = vec!["a", "b", "..", "../b", "c/a"];
+    let paths = |most| prop::collection::vec(path(), 0..most);
+    (
+        prop::collection::vec((path(), 0..4_u8, select(links)), 4..20),
+        prop::collection::vec(path(), 1..4),
+        paths(3),
+        paths(3),
+    )
+        .prop_map(|(items, hidden, readable, writable)| Tree {
+            items,
+            hidden,
+            readable,
+            writable,
+        })
+}
+
+/// Whatever is hidden, and shown in it, by whatever names: inside, a file can be read if the
+/// innermost thing that was said about it is not that it is hidden, and written to if that was
+/// said last.
+fn check_tree(tree: &Tree) -> Result<(), TestCaseError> {
+    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+    let base = fs::canonicalize(dir.path()).unwrap();
+    let mut files = Vec::new();
+    for (path, kind, to) in &tree.items {
+        let path = base.join(path);
+        // Nothing is made by a link that leads out of the directory of the test.
+        let parent = path.parent().unwrap();
+        let inside = parent.ancestors().all(|above| {
+            fs::canonicalize(above).map_or(true, |real| {
+                real.starts_with(&base) || base.starts_with(above)
+            })
+        });
+        if !inside || fs::create_dir_all(parent).is_err() {
+            continue;
+        }
+        // What is in the way of it stays.
+        let _ = match kind {
+            0 => fs::create_dir(&path),
+            1 | 2 => fs::File::create_new(&path).map(|_| files.push(path.clone())),
+            _ => std::os::unix::fs::symlink(to, &path),
+        };
+    }
+    // By their places alone, since links may be above them.
+    let mut files: Vec<_> = files.iter().map(|f| fs::canonicalize(f).unwrap()).collect();
+    files.sort();
+    files.dedup();
+    for file in &files {
+        fs::write(file, file.to_str().unwrap()).unwrap();
+    }
+    let existing = |paths: &[PathBuf]| -> Vec<(PathBuf, PathBuf)> {
+        let named = paths.iter().map(|path| base.join(path));
+        named
+            .filter_map(|path| Some((path.clone(), fs::canonicalize(path).ok()?)))
+            .filter(|(_, real)| real.starts_with(&base))
+            .collect()
+    };
+    let readable = existing(&tree.readable);
+    let writable = existing(&tree.writable);
+    let sandbox_paths = |paths: &[(PathBuf, PathBuf)]| -> Vec<SandboxPath> {
+        let paths = paths
+            .iter()
+            .map(|(path, _)| SandboxPath::new(path).unwrap());
+        paths.collect()
+    };
+    let hidden = tree.hidden.iter().map(|path| {
+        let path = SandboxPath::new(base.join(path)).unwrap();
+        HiddenPlace::new(path, HiddenBy::Empty { mode: 0o755 })
+    });
+    let sandbox = Sandbox::new(Root::Host)
+        .backends(["userns"])
+        .hidden(hidden)
+        .readable(sandbox_paths(&readable))
+        .writable(sandbox_paths(&writable));
+    let prepared = sandbox.prepare();
+    let prepared = prepared.map_err(|e| TestCaseError::fail(e.to_string()))?;
+    // Each file, what it holds, and whether it could be opened for writing.
+    let script = "find \"$0\" -type f | while read -r f; do \
+                  read -r text <\"$f\"; (: >>\"$f\") 2>&- && w=w || w=r; \
+                  [ -z \"$text\" ] || echo \"$w $text\"; done";
+    let mut command = prepared.command("sh");
+    let output = command.args(["-c", script]).arg(&base).output().unwrap();
+    let seen: BTreeSet<String> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+
+    let reals = |paths: &[(PathBuf, PathBuf)]| -> BTreeSet<PathBuf> {
+        paths.iter().map(|(_, real)| real.clone()).collect()
+    };
+    let (readable, writable) = (reals(&readable), reals(&writable));
+    let hidden: BTreeSet<PathBuf> = existing(&tree.hidden)
+        .into_iter()
+        .map(|(_, real)| real)
+        .filter(|real| real.is_dir() && *real != base)
+        .collect();
+    let expected: BTreeSet<String> = files
+        .iter()
+        .filter_map(|file| {
+            let said = file.ancestors().find_map(|at| {
+                let said = [
+                    (&writable, Some('w')),
+                    (&readable, Some('r')),
+                    (&hidden, None),
+                ];
+                said.iter().find(|(set, _)| set.contains(at)).map(|s| s.1)
+            });
+            let how = said.unwrap_or(Some('r'))?;
+            Some(format!("{how} {}", file.display()))
+        })
+        .collect();
+    prop_assert_eq!(
+        seen,
+        expected,
+        "{:?}\n{:?}",
+        prepared.launch(),
+        output.stderr
+    );
+    Ok(())
+}
+
+#[test]
+fn the_kernel_hides_and_shows_what_was_said() {
+    if !host_can() {
+        return;
+    }
+    let config = ProptestConfig {
+        cases: 60,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let result = TestRunner::new(config).run(&trees(), |tree| check_tree(&tree));
+    if let Err(error) = result {
+        panic!("{error}");
+    }
 }
