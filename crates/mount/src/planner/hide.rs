@@ -218,16 +218,21 @@ impl Planner<'_> {
                 devices: false,
             },
         });
-        let what = match kind {
-            Node::File => What::File,
-            Node::Dir => What::HostDir {
-                path: at.as_path().to_owned(),
+        let what = match (kind, self.tree.what(node).clone()) {
+            (
+                Node::Dir,
+                What::HostDir { path, .. }
+                | What::PrivateDir { covers: Some(path) }
+                | What::ProcDir { like: path },
+            ) => What::HostDir {
+                path,
                 hold: if writable {
                     Hold::Writable
                 } else {
                     Hold::ReadOnly(self.script.begin_layer())
                 },
             },
+            _ => What::File,
         };
         self.tree.replace(node, what);
         Ok(())
