@@ -495,7 +495,10 @@ fn the_kernel_hides_and_shows_what_was_said() {
         return;
     }
     let config = ProptestConfig {
-        cases: 60,
+        cases: std::env::var("PROPTEST_CASES")
+            .ok()
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(60),
         failure_persistence: None,
         ..ProptestConfig::default()
     };
