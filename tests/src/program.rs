@@ -88,6 +88,8 @@ impl RunSandbox {
     #[must_use]
     pub fn line(&self) -> Command {
         let mut line = Command::new(run_sandbox());
+        // The checkout may be in a place of the host that is hidden.
+        line.current_dir("/");
         line.args(&self.options).arg(&self.root);
         if !self.command.is_empty() {
             line.arg("--").args(&self.command);

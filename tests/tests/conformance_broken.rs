@@ -293,6 +293,11 @@ const DAMAGES: &[(&str, &str, Damage)] = &[
         },
     ),
     (
+        "private_places_of_the_hosts_root_are_hidden",
+        "a tmpfs left out",
+        no_tmpfs,
+    ),
+    (
         "a_read_only_root_cannot_be_changed",
         "a root that can be written",
         |steps| {

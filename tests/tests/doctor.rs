@@ -20,6 +20,8 @@ fn sh(script: &str) -> Output {
     Command::new("sh")
         .args(["-c", script])
         .env("R", run_sandbox())
+        // The checkout may be in a place of the host that is hidden.
+        .current_dir("/")
         .stdin(Stdio::null())
         .output()
         .unwrap()

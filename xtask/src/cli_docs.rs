@@ -211,7 +211,7 @@ mod tests {
             );
             String::from_utf8(output.stdout).unwrap()
         };
-        assert_eq!(complete("run-sandbox --read", "1").trim(), "--read-only");
+        assert_eq!(complete("run-sandbox --read-", "1").trim(), "--read-only");
         assert_eq!(complete("run-sandbox --network sh", "2").trim(), "shared");
     }
 

@@ -236,6 +236,7 @@ fn a_shadow_in_a_bind_has_the_entries_of_its_source() {
 fn the_hosts_root() {
     let mut config = plain();
     config.root = Root::Host;
+    config.hidden = Some(Vec::new());
     assert_eq!(mounts(&config), ["--ro-bind / /"]);
 }
 

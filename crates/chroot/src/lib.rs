@@ -26,6 +26,7 @@ const MOUNTS: &[Feature] = &[
     Feature::File,
     Feature::Entries,
     Feature::Mask,
+    Feature::HostSecrets,
 ];
 
 impl Backend for Chroot {

@@ -282,7 +282,10 @@ fn what_a_chroot_cannot_do_is_refused_unless_less_will_do() {
 
 #[test]
 fn the_hosts_root_is_read_only_by_default_and_so_refused() {
-    let mut config = with(|c| c.root = Root::Host);
+    let mut config = with(|c| {
+        c.root = Root::Host;
+        c.hidden = Some(Vec::new());
+    });
     assert!(refusal(&config, &root()).starts_with("read-only cannot be enforced"));
     config.root_access = Some(RootAccess::ReadWrite);
     assert_eq!(steps(&config, &root())[0], Step::ChrootTo("/".into()));

@@ -1,7 +1,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::{Feature, FeatureSet, Mount, SandboxPath};
+use crate::{Feature, FeatureSet, HiddenPlace, Mount, SandboxPath};
 
 /// What the sandbox shows as `/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,7 +9,7 @@ use crate::{Feature, FeatureSet, Mount, SandboxPath};
 pub enum Root {
     /// A directory of the host.
     Dir(PathBuf),
-    /// The host's own root.
+    /// The host's own root, without its secrets: see [`Config::hidden`].
     Host,
 }
 
@@ -148,6 +148,16 @@ pub struct Config {
     /// What may be changed below it. `None`: everything for [`Root::Dir`], nothing for
     /// [`Root::Host`].
     pub root_access: Option<RootAccess>,
+    /// What of [`Root::Host`] is hidden. `None`: what [`HiddenPlace::usual`] lists for the caller.
+    /// Nothing of another root is. A place at which a writable path or one of `readable` points
+    /// exactly is shown, and one that is merely below such a path stays hidden.
+    pub hidden: Option<Vec<HiddenPlace>>,
+    /// What of [`Root::Host`] can be read although it is in a hidden place, and not changed,
+    /// although it is in a writable one. These are paths inside, and exist.
+    pub readable: Vec<SandboxPath>,
+    /// Unix sockets of [`Root::Host`] that can be connected to although they are in a hidden
+    /// place, such as /run/postgresql/.s.PGSQL.5432.
+    pub sockets: Vec<SandboxPath>,
     /// What else is to be seen, in this order.
     pub mounts: Vec<Mount>,
     /// The network.
@@ -175,6 +185,9 @@ impl Config {
         Self {
             root,
             root_access: None,
+            hidden: None,
+            readable: Vec::new(),
+            sockets: Vec::new(),
             mounts: Vec::new(),
             network: Network::default(),
             namespaces: Namespaces::default(),
@@ -190,6 +203,23 @@ impl Config {
     /// without being asked: the outcome says which.
     pub const DEFAULT_PREFER: &'static [Feature] =
         &[Feature::Pid, Feature::Ipc, Feature::Uts, Feature::Cgroup];
+
+    /// Whether something of the root is read-only. A list of writable paths that names the root
+    /// itself leaves nothing, and still says what of a hidden place is shown.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        match self.effective_root_access() {
+            RootAccess::ReadWrite => false,
+            RootAccess::ReadOnly => true,
+            RootAccess::ReadOnlyExcept(paths) => !paths.iter().any(SandboxPath::is_root),
+        }
+    }
+
+    /// Whether some of the host is to be hidden.
+    #[must_use]
+    pub fn hides_secrets(&self) -> bool {
+        self.root == Root::Host && self.hidden.as_ref().is_none_or(|places| !places.is_empty())
+    }
 
     /// The root access that holds: what was said, or the default for the kind of root.
     #[must_use]

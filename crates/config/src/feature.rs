@@ -45,6 +45,8 @@ pub enum Feature {
     Ids,
     /// A range of subordinate ids besides the one that the command has.
     Subordinate,
+    /// The private places of the host's root are hidden ([`Config::hidden`](crate::Config::hidden)).
+    HostSecrets,
 }
 
 impl Feature {
@@ -68,6 +70,7 @@ impl Feature {
         Self::User,
         Self::Ids,
         Self::Subordinate,
+        Self::HostSecrets,
     ];
 
     /// The features that are mounts of one kind or another, which `mounts` stands for in
@@ -104,6 +107,7 @@ impl Feature {
             Self::User => "user",
             Self::Ids => "ids",
             Self::Subordinate => "subordinate",
+            Self::HostSecrets => "host-secrets",
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod config;
 mod feature;
+mod hidden;
 mod mount;
 mod path;
 #[cfg(feature = "serde")]
@@ -12,10 +13,11 @@ pub use config::{
     Capabilities, Config, Ids, Isolation, Namespaces, Network, Root, RootAccess, UserNamespace,
 };
 pub use feature::{Feature, FeatureSet, UnknownFeature};
+pub use hidden::{HiddenBy, HiddenPlace};
 pub use mount::{Access, Mount, MountKind};
 pub use path::{PathError, SandboxPath};
 #[cfg(feature = "serde")]
 pub use text::{
-    MountSetting, Namespace, Settings, SettingsError, ValueError, parse_duration,
+    HostSecrets, MountSetting, Namespace, Settings, SettingsError, ValueError, parse_duration,
     parse_permissions, parse_size,
 };

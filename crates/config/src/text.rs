@@ -33,6 +33,12 @@ pub struct Settings {
     pub read_only: Option<bool>,
     /// `writable`: what can be changed; implies `read-only` for the rest.
     pub writable: Vec<SandboxPath>,
+    /// `host-secrets`: whether the private places of the host's root are hidden.
+    pub host_secrets: Option<HostSecrets>,
+    /// `readable`: what of the host's root can be read although it is in a hidden place.
+    pub readable: Vec<SandboxPath>,
+    /// `allow-socket`: the sockets in hidden places that can be connected to.
+    pub sockets: Vec<SandboxPath>,
     /// `bare`: without the mounts at /proc, /dev and /tmp.
     pub bare: Option<bool>,
     /// `[[mount]]`, in order.
@@ -85,6 +91,15 @@ impl From<Mount> for MountSetting {
             content: None,
         }
     }
+}
+
+/// What becomes of the private places of the host's root ([`Config::hidden`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HostSecrets {
+    /// They are hidden, as is the default.
+    Hidden,
+    /// They are shown.
+    Shown,
 }
 
 /// A kind of namespace that [`Settings`] can name.
@@ -143,6 +158,14 @@ pub enum SettingsError {
     /// No root was named.
     #[error("no sandbox is named")]
     NoSandbox,
+    /// Something was said about the host's root, and another one is the root.
+    #[error("`{key}` is about the host's root, and {sandbox:?} is the root")]
+    NotTheHost {
+        /// The key.
+        key: &'static str,
+        /// The root.
+        sandbox: PathBuf,
+    },
     /// One id was given and the other one is needed with it.
     #[error("a uid and a gid are needed, or neither")]
     HalfOfIds,
@@ -184,6 +207,9 @@ impl Settings {
             backend: self.backend.or(lower.backend),
             read_only: self.read_only.or(lower.read_only),
             writable: lower.writable.into_iter().chain(self.writable).collect(),
+            host_secrets: self.host_secrets.or(lower.host_secrets),
+            readable: lower.readable.into_iter().chain(self.readable).collect(),
+            sockets: lower.sockets.into_iter().chain(self.sockets).collect(),
             bare: self.bare.or(lower.bare),
             mounts: lower.mounts.into_iter().chain(self.mounts).collect(),
             network: self.network.or(lower.network),
@@ -219,8 +245,8 @@ impl Settings {
     /// directory, environment, time, command) is left for the caller to use.
     ///
     /// Unless `bare` is set, procfs at /proc, a minimal /dev and a tmpfs at /tmp come before the
-    /// mounts that were written down. One of them is left out where a mount, or a writable path,
-    /// wants its place.
+    /// mounts that were written down. One of them is left out where a mount, or a path that is to
+    /// be writable or shown, wants its place.
     ///
     /// # Errors
     /// [`SettingsError`] says what is missing, or which content `read` could not read.
@@ -233,11 +259,26 @@ impl Settings {
         let root = if is_host {
             Root::Host
         } else {
+            for (key, said) in [
+                ("host-secrets", self.host_secrets.is_some()),
+                ("readable", !self.readable.is_empty()),
+                ("allow-socket", !self.sockets.is_empty()),
+            ] {
+                if said {
+                    let sandbox = sandbox.to_owned();
+                    return Err(SettingsError::NotTheHost { key, sandbox });
+                }
+            }
             Root::Dir(sandbox.to_owned())
         };
         let mut config = Config::new(root);
+        if self.host_secrets == Some(HostSecrets::Shown) {
+            config.hidden = Some(Vec::new());
+        }
+        config.readable.clone_from(&self.readable);
+        config.sockets.clone_from(&self.sockets);
 
-        config.mounts = self.default_mounts(is_host);
+        config.mounts = self.default_mounts(is_host, config.hides_secrets());
         for setting in &self.mounts {
             let mut mount = setting.mount.clone();
             if let (Some(path), MountKind::File { data, .. }) = (&setting.content, &mut mount.kind)
@@ -253,7 +294,8 @@ impl Settings {
             config.mounts.push(mount);
         }
 
-        config.root_access = self.root_access(is_host && !self.is_bare());
+        config.root_access =
+            self.root_access(is_host && !self.is_bare() && !config.hides_secrets());
         config.network = self.network.unwrap_or_default();
         let ns = &mut config.namespaces;
         for (list, to) in [
@@ -299,7 +341,7 @@ impl Settings {
     }
 
     fn root_access(&self, private_tmp: bool) -> Option<RootAccess> {
-        if self.writable.iter().any(SandboxPath::is_root) {
+        if !self.writable.is_empty() && self.writable.iter().all(SandboxPath::is_root) {
             Some(RootAccess::ReadWrite)
         } else if !self.writable.is_empty() {
             let tmp = private_tmp.then(|| at("/tmp"));
@@ -321,8 +363,9 @@ impl Settings {
     }
 
     /// The mounts that nobody wrote down. Below the host's /tmp, a writable path is shown in the
-    /// private one rather than doing without the latter.
-    fn default_mounts(&self, is_host: bool) -> Vec<Mount> {
+    /// private one rather than doing without the latter. Where secrets are hidden, so is /tmp, and
+    /// what is shown there is dealt with.
+    fn default_mounts(&self, is_host: bool, hides: bool) -> Vec<Mount> {
         let mut mounts = Vec::new();
         if self.is_bare() {
             return mounts;
@@ -334,9 +377,10 @@ impl Settings {
                 .iter()
                 .any(|m| place.starts_with(&m.mount.target));
             let writable = self.writable.iter().any(|path| {
-                path == place || path.starts_with(place) && !(shows_writable && is_host)
+                path == place || path.starts_with(place) && !(shows_writable && is_host && !hides)
             });
-            !mounted && !writable
+            let mut shown = self.readable.iter().chain(&self.sockets);
+            !mounted && !writable && !shown.any(|path| path.starts_with(place))
         };
         if is_free(&proc, false) {
             mounts.push(if self.share.contains(&Namespace::Pid) && is_host {
@@ -353,7 +397,7 @@ impl Settings {
         if is_free(&tmp, true) {
             mounts.push(Mount::tmpfs(tmp.clone()));
         }
-        if is_host {
+        if is_host && !hides {
             let below = self
                 .writable
                 .iter()
@@ -440,6 +484,7 @@ mod tests {
     #[test]
     fn a_writable_path_below_tmp_is_shown_in_the_private_one_of_the_host_alone() {
         let mut s = host();
+        s.host_secrets = Some(HostSecrets::Shown);
         s.writable = vec![at("/tmp/build"), at("/home")];
         assert_eq!(
             targets(&s),
@@ -448,6 +493,7 @@ mod tests {
         let access = s.config(none).unwrap().root_access;
         assert_eq!(access, Some(RootAccess::ReadOnlyExcept(vec![at("/home")])));
 
+        s.host_secrets = None;
         s.sandbox = Some("/srv".into());
         assert_eq!(targets(&s), ["proc /proc", "dev /dev"]);
         let access = s.config(none).unwrap().root_access;
@@ -459,6 +505,39 @@ mod tests {
             s.config(none).unwrap().root_access,
             Some(RootAccess::ReadWrite)
         );
+    }
+
+    #[test]
+    fn what_is_shown_in_a_hidden_tmp_does_without_the_usual_one() {
+        let mut s = host();
+        s.writable = vec![at("/tmp/build"), at("/home/me")];
+        assert_eq!(targets(&s), ["proc /proc", "dev /dev"]);
+        let config = s.config(none).unwrap();
+        let both = RootAccess::ReadOnlyExcept(s.writable.clone());
+        assert_eq!(config.root_access, Some(both));
+        assert!(config.hides_secrets());
+
+        s.writable.clear();
+        s.readable = vec![at("/tmp/x"), at("/proc")];
+        s.sockets = vec![at("/dev/shm/s")];
+        assert!(targets(&s).is_empty());
+    }
+
+    #[test]
+    fn what_is_about_the_hosts_root_means_nothing_for_another() {
+        let about = |change: fn(&mut Settings)| {
+            let mut s = host();
+            change(&mut s);
+            let of_host = s.config(none).unwrap();
+            s.sandbox = Some("/srv".into());
+            let said = s.config(none).unwrap_err().to_string();
+            assert!(said.contains("is about the host's root"), "{said}");
+            of_host
+        };
+        assert!(!about(|s| s.host_secrets = Some(HostSecrets::Shown)).hides_secrets());
+        assert!(about(|s| s.host_secrets = Some(HostSecrets::Hidden)).hides_secrets());
+        assert_eq!(about(|s| s.readable.push(at("/a"))).readable, [at("/a")]);
+        assert_eq!(about(|s| s.sockets.push(at("/a"))).sockets, [at("/a")]);
     }
 
     #[test]

@@ -178,6 +178,7 @@ impl World {
         };
         let mut config = Config::new(root);
         config.root_access = Some(RootAccess::ReadWrite);
+        config.hidden = Some(Vec::new());
         config.network = Network::Shared;
         config.namespaces.pid = Isolation::Shared;
         config.namespaces.ipc = Isolation::Shared;

@@ -1,5 +1,6 @@
 use sandboxlib_config::{
-    Config, Feature, FeatureSet, Ids, Isolation, Network, Root, RootAccess, UserNamespace,
+    Config, Feature, FeatureSet, Ids, Isolation, Network, Root, RootAccess, SandboxPath,
+    UserNamespace,
 };
 
 use crate::{Reason, Support};
@@ -90,7 +91,7 @@ pub fn requests(config: &Config) -> Vec<Request> {
         .copied()
         .filter(|feature| match feature {
             Feature::Root => config.root != Root::Host,
-            Feature::ReadOnly => config.effective_root_access() != RootAccess::ReadWrite,
+            Feature::ReadOnly => config.is_read_only(),
             Feature::Network => config.network == Network::Isolated,
             Feature::Pid => isolated(ns.pid),
             Feature::Ipc => isolated(ns.ipc),
@@ -101,6 +102,7 @@ pub fn requests(config: &Config) -> Vec<Request> {
             Feature::User => ns.user == UserNamespace::Isolated,
             Feature::Ids => matches!(config.ids, Ids::Pair { .. }),
             Feature::Subordinate => config.ids == Ids::Subordinate,
+            Feature::HostSecrets => config.hides_secrets(),
             mount => config.mounts.iter().any(|m| m.kind.feature() == *mount),
         })
         .map(|feature| Request {
@@ -163,7 +165,16 @@ fn withdraw(config: &mut Config, feature: Feature) {
     let ns = &mut config.namespaces;
     match feature {
         Feature::Root => {}
-        Feature::ReadOnly => config.root_access = Some(RootAccess::ReadWrite),
+        Feature::ReadOnly => {
+            config.root_access = Some(match config.root_access.take() {
+                // What is named is shown, also where the rest is hidden.
+                Some(RootAccess::ReadOnlyExcept(mut paths)) if config.hides_secrets() => {
+                    paths.push(SandboxPath::root());
+                    RootAccess::ReadOnlyExcept(paths)
+                }
+                _ => RootAccess::ReadWrite,
+            });
+        }
         Feature::Network => config.network = Network::Shared,
         Feature::Pid => ns.pid = Isolation::Shared,
         Feature::Ipc => ns.ipc = Isolation::Shared,
@@ -172,6 +183,7 @@ fn withdraw(config: &mut Config, feature: Feature) {
         Feature::Time => ns.time = Isolation::Shared,
         Feature::User => ns.user = UserNamespace::Auto,
         Feature::Ids | Feature::Subordinate => config.ids = Ids::Caller,
+        Feature::HostSecrets => config.hidden = Some(Vec::new()),
         mount => config.mounts.retain(|m| m.kind.feature() != mount),
     }
 }
@@ -180,7 +192,7 @@ fn withdraw(config: &mut Config, feature: Feature) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use sandboxlib_config::{Mount, MountKind, SandboxPath};
+    use sandboxlib_config::{Mount, MountKind};
 
     fn full() -> Config {
         let mut c = Config::new(Root::Dir("/srv/root".into()));
@@ -253,8 +265,27 @@ mod tests {
         c.namespaces.ipc = Isolation::Shared;
         c.namespaces.uts = Isolation::Shared;
         c.namespaces.cgroup = Isolation::Shared;
+        let secrets = Request {
+            feature: Feature::HostSecrets,
+            preferred: false,
+        };
+        assert_eq!(requests(&c), [secrets]);
+        c.hidden = Some(Vec::new());
         assert_eq!(requests(&c), []);
         assert!(negotiate(&c, &Support::nothing(Reason::new("no"))).is_ok());
+    }
+
+    #[test]
+    fn what_was_named_is_shown_although_the_rest_is_writable_too() {
+        let mut c = Config::new(Root::Host);
+        let named = SandboxPath::new("/home/me/src").unwrap();
+        c.root_access = Some(RootAccess::ReadOnlyExcept(vec![named.clone()]));
+        c.prefer = FeatureSet::all();
+        let support = Support::nothing(Reason::new("no")).with([Feature::HostSecrets]);
+        let effective = negotiate(&c, &support).unwrap();
+        let access = RootAccess::ReadOnlyExcept(vec![named, SandboxPath::root()]);
+        assert_eq!(effective.config().root_access, Some(access));
+        assert!(!effective.config().is_read_only());
     }
 
     #[test]

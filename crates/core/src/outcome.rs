@@ -54,6 +54,8 @@ pub struct Enforcement {
     pub created_on_host: Vec<SandboxPath>,
     /// The paths that were to be masked, less would do, and were not.
     pub not_masked: Vec<SandboxPath>,
+    /// The directories of the host's root that were hidden, without symbolic links.
+    pub hidden: Vec<SandboxPath>,
     /// What was dead when the run was over.
     pub kill_scope: KillScope,
     /// The second wall behind the mounts, if there was one.
@@ -70,6 +72,7 @@ impl Enforcement {
             degradations: Vec::new(),
             created_on_host: Vec::new(),
             not_masked: Vec::new(),
+            hidden: Vec::new(),
             kill_scope: KillScope::ProcessGroup,
             landlock: None,
         }

@@ -108,8 +108,8 @@ pub enum Step {
     /// A step of the mount plan.
     Mount(PlanStep),
     /// The parts of the procfs at this path through which root could change the host (sys,
-    /// sysrq-trigger, irq, bus, fs) become read-only, and those that show the host's memory are
-    /// masked.
+    /// sysrq-trigger, irq, bus, fs) become read-only, and those that show the kernel's memory and
+    /// log, or what other processes do, are masked.
     ProtectProc(SandboxPath),
     /// The planned tree becomes the root, and the host's is gone from the mount namespace.
     PivotRoot,

@@ -107,6 +107,8 @@ fn config(args: &Args) -> Result<Config, String> {
     } else {
         RootAccess::ReadWrite
     });
+    // The classic program shows the whole of the host's root.
+    config.hidden = Some(Vec::new());
     config.mounts = mounts;
     config.network = if args.unshare_net {
         Network::Isolated

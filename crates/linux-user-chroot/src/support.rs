@@ -47,11 +47,16 @@ pub(crate) fn support(program: &Path, facts: &HostFacts) -> Support {
         Feature::Pid,
         Feature::Ipc,
         Feature::Uts,
+        Feature::HostSecrets,
     ]);
     if facts.uid == 0 && !is_ours(helper) {
         let text = "linux-user-chroot leaves root every capability, and with them the command \
                     could make it writable again";
-        return all.lacks(Feature::ReadOnly, Reason::new(text).hint(hint));
+        let unmounted = "linux-user-chroot leaves root every capability, and with them the command \
+                         could unmount what hides the host's secrets";
+        return all
+            .lacks(Feature::ReadOnly, Reason::new(text).hint(hint.clone()))
+            .lacks(Feature::HostSecrets, Reason::new(unmounted).hint(hint));
     }
     all
 }

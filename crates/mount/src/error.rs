@@ -33,6 +33,14 @@ pub enum PlanError {
         /// The path as configured.
         path: SandboxPath,
     },
+    /// A path that is to be shown is missing in the root.
+    #[error("the {kind} {path:?} does not exist in the root")]
+    ReadableMissing {
+        /// What it is: `readable path` or `socket`.
+        kind: &'static str,
+        /// The path as configured.
+        path: SandboxPath,
+    },
     /// A mount would hide one that comes before it.
     #[error("the {later_kind} at {later:?} hides the {earlier_kind} at {earlier:?}")]
     Hides {

@@ -18,6 +18,10 @@ pub struct MountPlan {
     /// The configured mounts that led to no mount because they were found in place already, such
     /// as a directory that exists.
     pub satisfied: Vec<SandboxPath>,
+    /// The directories of the host's root that are hidden
+    /// ([`Config::hidden`](sandboxlib_config::Config::hidden)), without symbolic links. What is
+    /// shown in one of them has a step of its own.
+    pub hidden: Vec<SandboxPath>,
     /// The paths that are not masked although it was asked for, because they do not exist and
     /// their parent is writable; only where [`Feature::Mask`](sandboxlib_config::Feature::Mask)
     /// is preferred rather than required.

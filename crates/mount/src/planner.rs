@@ -5,6 +5,7 @@
 //! ([`make`]), and writes down the steps ([`script`]).
 
 mod dev;
+mod hide;
 mod host;
 mod kinds;
 mod make;
@@ -44,6 +45,7 @@ struct Planner<'a> {
     /// them any more.
     unsealed: Vec<NodeId>,
     satisfied: Vec<SandboxPath>,
+    hidden: Vec<SandboxPath>,
     not_masked: Vec<SandboxPath>,
 }
 
@@ -57,6 +59,7 @@ impl Planner<'_> {
         MountPlan {
             steps: self.script.finish(),
             satisfied: self.satisfied,
+            hidden: self.hidden,
             not_masked: self.not_masked,
         }
     }

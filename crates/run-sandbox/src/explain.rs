@@ -75,6 +75,12 @@ pub(crate) fn enforcement(enforcement: &Enforcement) -> Vec<String> {
     for path in &enforcement.not_masked {
         lines.push(format!("not masked: {}", shown(path.as_path())));
     }
+    if !enforcement.hidden.is_empty() {
+        let mut places: Vec<String> = Vec::with_capacity(enforcement.hidden.len());
+        places.extend(enforcement.hidden.iter().map(|p| shown(p.as_path())));
+        places.sort();
+        lines.push(format!("hidden: {}", places.join(", ")));
+    }
     for path in &enforcement.created_on_host {
         lines.push(format!("made on the host: {}", shown(path.as_path())));
     }

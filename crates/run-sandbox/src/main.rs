@@ -112,6 +112,7 @@ fn run_or_explain(args: Args) -> Result<Finished, Failure> {
     };
     if let Some(format) = args.explain {
         let check = sandbox.check().map_err(place)?;
+        settings::check_directory(&run, &check.enforcement.hidden)?;
         let plan = match format {
             Format::Text => explain::text(&run, &check),
             Format::Json => explain::json(&run, &check)
@@ -120,6 +121,7 @@ fn run_or_explain(args: Args) -> Result<Finished, Failure> {
         return Ok((print(&plan)?, None));
     }
     let prepared = sandbox.prepare().map_err(place)?;
+    settings::check_directory(&run, &prepared.enforcement().hidden)?;
     if args.verbose {
         say(&format!("backend: {}", prepared.enforcement().backend));
         explain::enforcement(prepared.enforcement())

@@ -19,9 +19,11 @@ pub(crate) const DESCRIPTION: &[&str] = &[
     "Unless told otherwise, COMMAND has no network but a loopback interface, sees no process but \
      its own, and has an empty environment but for PATH, and TERM on a terminal. /proc, a minimal \
      /dev and an empty /tmp are there. A directory as SANDBOX can be written to; the host's root \
-     cannot. What cannot be enforced on this host is refused before anything is run.",
+     cannot, and it is shown without home directories and other private places. What cannot be enforced on this host is refused before anything is run.",
     "COMMAND is looked up by the PATH inside the root. It starts in / of the root; with / as \
-     SANDBOX, in the caller's working directory if that can be seen inside.",
+     SANDBOX, in the caller's working directory, if that is not covered by a mount. If that is \
+     hidden, as home directories are, nothing is run: say with --writable, --readable or --cwd \
+     what is meant.",
 ];
 
 /// A heading under which options are listed.
@@ -64,6 +66,7 @@ impl Group {
 /// Which option it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Id {
+    AllowSocket,
     Backend,
     Bare,
     Bind,
@@ -79,6 +82,7 @@ pub(crate) enum Id {
     File,
     Gid,
     Help,
+    HostSecrets,
     Hostname,
     NoLandlock,
     InheritEnv,
@@ -90,6 +94,7 @@ pub(crate) enum Id {
     Prefer,
     Proc,
     ReadOnly,
+    Readable,
     Report,
     RoBind,
     Root,
@@ -191,7 +196,8 @@ pub(crate) const OPTIONS: &[Opt] = &[
     )
     .more(
         "May be repeated; implies --read-only for the rest. PATH is absolute, as seen inside, \
-             and exists. Below the /tmp of the host, PATH is shown in the private /tmp.",
+             and exists. In a hidden place (see --host-secrets) it is shown, with nothing beside \
+             it.",
     ),
     option(
         Id::Bind,
@@ -264,6 +270,40 @@ pub(crate) const OPTIONS: &[Opt] = &[
         &["mask"],
         &["PATH"],
         "refuse access to PATH, whatever is there",
+    ),
+    option(
+        Id::HostSecrets,
+        Group::Files,
+        &["host-secrets"],
+        &["WHICH"],
+        "hidden (the default), or shown as the caller sees them",
+    )
+    .choices(&["hidden", "shown"])
+    .more(
+        "This is about / as SANDBOX. Hidden are /home, /root, the caller's home, /run, /tmp, \
+             /var/tmp, /var/log, /dev/shm and /sys/firmware, and from root what of /sys shows the \
+             kernel's inside: each is empty, private and writable, and is gone after the run. \
+             What --writable, --readable, --allow-socket or a mount names is shown. /etc/resolv.conf \
+             keeps working with --network shared. --explain lists what is hidden.",
+    ),
+    option(
+        Id::Readable,
+        Group::Files,
+        &["readable"],
+        &["PATH"],
+        "show PATH of the host, read-only, although it is hidden",
+    )
+    .more("May be repeated. PATH is absolute, as seen inside, and exists. For / as SANDBOX."),
+    option(
+        Id::AllowSocket,
+        Group::Files,
+        &["allow-socket"],
+        &["PATH"],
+        "let the unix socket PATH be used although it is hidden",
+    )
+    .more(
+        "May be repeated. For / as SANDBOX. A socket that is not in a hidden place can be used in \
+             any case, as far as its permissions go.",
     ),
     option(
         Id::Size,
@@ -355,8 +395,8 @@ pub(crate) const OPTIONS: &[Opt] = &[
     )
     .more(
         "LIST is names separated by commas: root, read-only, bind, tmpfs, proc, dev, file, \
-             entries, mask, network, pid, ipc, uts, cgroup, time, user, ids, subordinate; mounts \
-             for all kinds of mounts; all. What was not enforced is in --report, and is printed \
+             entries, mask, network, pid, ipc, uts, cgroup, time, user, ids, subordinate, \
+             host-secrets; mounts for all kinds of mounts; all. What was not enforced is in --report, and is printed \
              with -v. Another root is never given up.",
     ),
     option(

@@ -205,6 +205,9 @@ fn take(
         Id::Help | Id::Version | Id::Doctor => {}
         Id::ReadOnly => set.read_only = Some(true),
         Id::Writable => set.writable.push(given.sandbox_path(0)?),
+        Id::Readable => set.readable.push(given.sandbox_path(0)?),
+        Id::AllowSocket => set.sockets.push(given.sandbox_path(0)?),
+        Id::HostSecrets => set.host_secrets = Some(given.read(FromStr::from_str)?),
         Id::Bind => mount(set, pending, given.bind(Access::ReadWrite)?, opt)?,
         Id::RoBind => mount(set, pending, given.bind(Access::ReadOnly)?, opt)?,
         Id::Tmpfs => mount(

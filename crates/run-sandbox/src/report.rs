@@ -39,6 +39,7 @@ pub(crate) struct Held {
     not_enforced: Vec<NotEnforced>,
     created_on_host: Vec<String>,
     not_masked: Vec<String>,
+    hidden: Vec<String>,
     kill_scope: Option<&'static str>,
     landlock: Option<Landlock>,
 }
@@ -84,6 +85,11 @@ impl From<&Enforcement> for Held {
                 .collect(),
             not_masked: enforcement
                 .not_masked
+                .iter()
+                .map(|p| escaped(p.as_path()))
+                .collect(),
+            hidden: enforcement
+                .hidden
                 .iter()
                 .map(|p| escaped(p.as_path()))
                 .collect(),
@@ -294,6 +300,7 @@ mod tests {
         enforcement
             .created_on_host
             .push(SandboxPath::new(odd).unwrap());
+        enforcement.hidden.push(SandboxPath::new("/home").unwrap());
         let mut outcome = Outcome::new(End::Signalled(9), Started::Yes, 42);
         outcome.wall = Duration::from_millis(1500);
         outcome.peak_memory = Some(4096);
@@ -312,7 +319,8 @@ mod tests {
                 "system_seconds": 0.0, "peak_memory_bytes": 4096, "enforced": ["network"],
                 "not_enforced": [{"feature": "pid", "reason": "not here"}],
                 "created_on_host": ["/a\\xff\\x5c"], "not_masked": [],
-                "kill_scope": "process-group", "landlock": null, "error": null,
+                "hidden": ["/home"], "kill_scope": "process-group", "landlock": null,
+                "error": null,
             })
         );
     }

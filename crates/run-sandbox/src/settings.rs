@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sandboxlib::config::{Config, MountKind, Root, SandboxPath, Settings, SettingsError};
+use sandboxlib::config::{
+    Config, MountKind, Root, RootAccess, SandboxPath, Settings, SettingsError,
+};
 
 /// The PATH of a command to which no other one was given.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -40,6 +42,8 @@ pub(crate) struct Run {
     /// Empty for the default.
     pub(crate) backends: Vec<String>,
     pub(crate) directory: SandboxPath,
+    /// The caller's working directory, where nobody said another one for the host's root.
+    pub(crate) callers_directory: Option<SandboxPath>,
     pub(crate) environment: Vec<(OsString, OsString)>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) program: OsString,
@@ -91,9 +95,15 @@ pub(crate) fn settle(mut settings: Settings, caller: &Caller) -> Result<Run, Str
             other => other.to_string(),
         })?;
 
-    let directory = match settings.cwd {
-        Some(path) => path,
-        None => directory(&config, caller.directory.as_deref()),
+    let callers_directory = match (&config.root, &settings.cwd) {
+        (Root::Host, None) => caller.directory.as_ref(),
+        _ => None,
+    };
+    let callers_directory = callers_directory.and_then(|path| SandboxPath::new(path).ok());
+    let directory = match (settings.cwd, &callers_directory) {
+        (Some(path), _) => path,
+        (None, Some(current)) => directory(&config, current),
+        (None, None) => SandboxPath::root(),
     };
     let environment = environment(&settings.env, settings.inherit_env == Some(true), caller);
     let mut command = settings.command.unwrap_or_default().into_iter();
@@ -101,6 +111,7 @@ pub(crate) fn settle(mut settings: Settings, caller: &Caller) -> Result<Run, Str
         config,
         backends: settings.backend.unwrap_or_default(),
         directory,
+        callers_directory,
         environment,
         timeout: settings.timeout,
         program: command.next().unwrap_or_else(|| "/bin/sh".into()),
@@ -117,16 +128,46 @@ pub(crate) fn system(e: &io::Error) -> String {
     }
 }
 
-/// The caller's working directory if the root is the host's and the same directory is seen there
-/// inside; else the root.
-fn directory(config: &Config, current: Option<&Path>) -> SandboxPath {
-    let root = SandboxPath::root();
-    if config.root != Root::Host {
-        return root;
-    }
-    let Some(current) = current.and_then(|path| SandboxPath::new(path).ok()) else {
-        return root;
+/// Refuses to run where the caller's working directory is in one of the `hidden` places and is
+/// not shown: to run in another one would surprise more. The error is a message.
+pub(crate) fn check_directory(run: &Run, hidden: &[SandboxPath]) -> Result<(), String> {
+    let Some(current) = &run.callers_directory else {
+        return Ok(());
     };
+    let Some(place) = hidden.iter().find(|place| current.starts_with(place)) else {
+        return Ok(());
+    };
+    let config = &run.config;
+    let writable = match &config.root_access {
+        Some(RootAccess::ReadOnlyExcept(paths)) => &**paths,
+        _ => &[],
+    };
+    // They may be named through links, and the working directory has none.
+    let shows = |path: &SandboxPath| {
+        let real = std::fs::canonicalize(path.as_path());
+        current.starts_with(path) || real.is_ok_and(|real| current.as_path().starts_with(real))
+    };
+    let mounted = config.mounts.iter().any(|mount| {
+        let bind = matches!(mount.kind, MountKind::Bind { .. });
+        bind && current.starts_with(&mount.target)
+    });
+    if mounted || writable.iter().chain(&config.readable).any(shows) {
+        return Ok(());
+    }
+    let why = match place == current {
+        true => String::new(),
+        false => format!(", because {:?} is", place.as_path()),
+    };
+    let current = current.as_path();
+    Err(format!(
+        "the working directory {current:?} is hidden{why}: show it by --writable \
+         {current:?} or --readable {current:?}, or say with --cwd / to run elsewhere"
+    ))
+}
+
+/// The caller's working directory `current` if the same directory is seen there inside; else the
+/// root.
+fn directory(config: &Config, current: &SandboxPath) -> SandboxPath {
     let mut visible = true;
     for mount in config
         .mounts
@@ -145,7 +186,11 @@ fn directory(config: &Config, current: Option<&Path>) -> SandboxPath {
             _ => visible = false,
         }
     }
-    if visible { current } else { root }
+    if visible {
+        current.clone()
+    } else {
+        SandboxPath::root()
+    }
 }
 
 fn environment(
@@ -179,7 +224,7 @@ fn environment(
 
 #[cfg(test)]
 mod tests {
-    use sandboxlib::config::{Ids, Mount, RootAccess};
+    use sandboxlib::config::{HostSecrets, Ids, Mount};
 
     use super::*;
 
@@ -219,6 +264,7 @@ mod tests {
         assert_eq!(seen(host(), "/tmpfiles"), "/tmpfiles");
 
         let mut s = host();
+        s.host_secrets = Some(HostSecrets::Shown);
         s.bare = Some(true);
         assert_eq!(seen(s, "/tmp/x"), "/tmp/x");
 

@@ -223,14 +223,34 @@ fn a_report_to_a_stream_that_is_a_file_destroys_nothing() {
 
 #[test]
 fn the_working_directory_is_the_callers_where_it_can_be_seen() {
-    let pwd = |directory: &str| {
+    let temp = tempfile::tempdir_in("/var/tmp").unwrap();
+    let temp = temp.path().to_str().unwrap();
+    let pwd = |options: &[&str], directory: &str| {
         let output = run_sandbox()
+            .args(options)
             .args(["/", "pwd", "-P"])
             .current_dir(directory)
             .output()
             .unwrap();
-        String::from_utf8(output.stdout).unwrap()
+        let lines = [output.stdout, output.stderr].concat();
+        String::from_utf8(lines).unwrap()
     };
-    assert_eq!(pwd("/usr"), "/usr\n");
-    assert_eq!(pwd("/tmp"), "/\n");
+    assert_eq!(pwd(&[], "/usr"), "/usr\n");
+    for directory in [temp, "/var/tmp", "/tmp"] {
+        let said = pwd(&[], directory);
+        for words in ["is hidden", directory, "--writable", "--readable", "--cwd"] {
+            assert!(said.contains(words), "{said}");
+        }
+        let said = pwd(&["--explain"], directory);
+        assert!(said.contains("is hidden"), "{said}");
+        assert_eq!(pwd(&["--cwd", "/"], directory), "/\n");
+        assert_eq!(pwd(&["--cwd", "/tmp"], directory), "/tmp\n");
+    }
+    for option in ["--writable", "--readable"] {
+        assert_eq!(pwd(&[option, temp], temp), format!("{temp}\n"));
+    }
+    assert_eq!(pwd(&["--bind", "/usr", temp], temp), "/\n");
+    let shown = ["--host-secrets", "shown"];
+    assert_eq!(pwd(&shown, temp), format!("{temp}\n"));
+    assert_eq!(pwd(&shown, "/tmp"), "/\n");
 }

@@ -51,6 +51,16 @@ pub(crate) fn support(facts: &HostFacts) -> Support {
         .lacks(
             Feature::Uts,
             Reason::new("macOS gives a process no host name of its own"),
+        )
+        .lacks(
+            Feature::HostSecrets,
+            Reason::new(
+                "the backend knows no private places of macOS yet, and mounts nothing over them",
+            )
+            .hint(Hint::new(
+                Knob::Request("hidden"),
+                "say that nothing is to be hidden, and mask what is",
+            )),
         );
     let no_mounts = Reason::new(
         "macOS gives a process no mounts of its own: what is denied is denied and not hidden, \

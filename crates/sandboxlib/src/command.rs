@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandboxlib_config::{Config, Root, SandboxPath};
-use sandboxlib_core::{Backend, End, FailedStep, HostFacts, Launch, Outcome, SpawnError, Started};
+use sandboxlib_core::{
+    Backend, End, FailedStep, Hint, HostFacts, Knob, Launch, Outcome, SpawnError, Started,
+};
 use sandboxlib_spawn::{Run, Signaller, Stdio, hints};
 use tracing::debug_span;
 
@@ -168,7 +170,21 @@ impl<'p> Command<'p> {
 fn with_hints(mut error: SpawnError, prepared: &Prepared, run: &Run) -> SpawnError {
     let command = program_on_host(&prepared.config, run);
     error.hints = hints(&prepared.check.facts, &error, command.as_deref());
+    error.hints.extend(hidden(&error, prepared, run));
     error
+}
+
+/// The advice to show what was looked for in a hidden place.
+fn hidden(error: &SpawnError, prepared: &Prepared, run: &Run) -> Option<Hint> {
+    let wanted = match &error.step {
+        FailedStep::WorkingDirectory(path) => path.as_path().to_owned(),
+        FailedStep::Exec { program, .. } => run.cwd.as_path().join(program),
+        _ => return None,
+    };
+    let mut places = prepared.check.enforcement.hidden.iter();
+    let place = places.find(|place| wanted.starts_with(place.as_path()))?;
+    let advice = format!("{place:?} is hidden: name {wanted:?} as readable, or writable");
+    Some(Hint::new(Knob::Request("readable"), advice))
 }
 
 /// Where on the host the program is, if it comes from the root itself and not from a mount. A

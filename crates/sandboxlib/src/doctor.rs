@@ -74,6 +74,7 @@ fn examine(backend: Arc<dyn Backend>) -> BackendFindings {
 fn bare() -> Config {
     let mut config = Config::new(Root::Host);
     config.root_access = Some(RootAccess::ReadWrite);
+    config.hidden = Some(Vec::new());
     config.network = Network::Shared;
     config.prefer = FeatureSet::EMPTY;
     let ns = &mut config.namespaces;
@@ -108,6 +109,7 @@ fn asking_for(feature: Feature) -> Option<Config> {
             let id = u32::from(sandboxlib_spawn::caller_ids().0 == 0);
             config.ids = Ids::Pair { uid: id, gid: id };
         }
+        Feature::HostSecrets => config.hidden = None,
         Feature::Subordinate => config.ids = Ids::Subordinate,
         Feature::Proc => {
             // It shows process ids, and has to be of those of the sandbox.

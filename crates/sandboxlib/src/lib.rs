@@ -38,8 +38,8 @@ pub use doctor::doctor;
 pub use error::Error;
 pub use sandbox::{Check, Prepared, Sandbox};
 pub use sandboxlib_config::{
-    Access, Capabilities, Config, Feature, FeatureSet, Ids, Isolation, Mount, MountKind,
-    Namespaces, Network, Root, RootAccess, SandboxPath, UserNamespace,
+    Access, Capabilities, Config, Feature, FeatureSet, HiddenBy, HiddenPlace, Ids, Isolation,
+    Mount, MountKind, Namespaces, Network, Root, RootAccess, SandboxPath, UserNamespace,
 };
 pub use sandboxlib_core::{End, Enforcement, KillScope, Outcome, Started};
 pub use sandboxlib_spawn::{Rehearsal, Signaller, Stdio};

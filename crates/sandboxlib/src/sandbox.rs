@@ -3,7 +3,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sandboxlib_config::{
-    Capabilities, Config, Ids, Isolation, Mount, MountKind, Network, Root, RootAccess, SandboxPath,
+    Capabilities, Config, HiddenPlace, Ids, Isolation, Mount, MountKind, Network, Root, RootAccess,
+    SandboxPath,
 };
 use sandboxlib_core::{
     Backend, CapSet, ChildScript, EffectiveConfig, Enforcement, HostFacts, KillScope, Landlock,
@@ -65,6 +66,30 @@ impl Sandbox {
     #[must_use]
     pub fn writable(mut self, paths: impl IntoIterator<Item = SandboxPath>) -> Self {
         self.config.root_access = Some(RootAccess::ReadOnlyExcept(paths.into_iter().collect()));
+        self
+    }
+
+    /// Shows `paths` of the host's root, read-only, although they are in places that are hidden
+    /// ([`Config::readable`]).
+    #[must_use]
+    pub fn readable(mut self, paths: impl IntoIterator<Item = SandboxPath>) -> Self {
+        self.config.readable.extend(paths);
+        self
+    }
+
+    /// Lets the command connect to these unix sockets of the host's root, although they are in
+    /// places that are hidden ([`Config::sockets`]).
+    #[must_use]
+    pub fn sockets(mut self, paths: impl IntoIterator<Item = SandboxPath>) -> Self {
+        self.config.sockets.extend(paths);
+        self
+    }
+
+    /// Hides exactly these places of the host's root; none, and the command sees it as the caller
+    /// does ([`Config::hidden`]).
+    #[must_use]
+    pub fn hidden(mut self, places: impl IntoIterator<Item = HiddenPlace>) -> Self {
+        self.config.hidden = Some(places.into_iter().collect());
         self
     }
 
@@ -139,6 +164,7 @@ impl Sandbox {
         let mut facts = sandboxlib_spawn::facts(&self.config);
         let mut config = self.config.clone();
         make_absolute(&mut config)?;
+        hide_callers_home(&mut config, &facts);
         let backends = ordered(self.names.as_deref(), &self.extra, facts.os)?;
         let (backend, effective, rejected) = choose(&config, &backends, &mut facts)?;
         debug!(backend = backend.name(), "chosen");
@@ -318,6 +344,15 @@ fn make_absolute(config: &mut Config) -> Result<(), Error> {
     Ok(())
 }
 
+/// Says what is hidden of the host's root by default, which depends on who asks.
+fn hide_callers_home(config: &mut Config, facts: &HostFacts) {
+    if config.root == Root::Host && config.hidden.is_none() {
+        let privileged = facts.uid == 0 || !facts.capabilities.is_empty();
+        let homes = sandboxlib_spawn::caller_homes();
+        config.hidden = Some(HiddenPlace::usual(homes, privileged));
+    }
+}
+
 fn enforcement(
     backend: &'static str,
     effective: &EffectiveConfig,
@@ -328,6 +363,7 @@ fn enforcement(
     enforcement.degradations = effective.degradations().to_vec();
     enforcement.created_on_host = plan.created_on_host().cloned().collect();
     enforcement.not_masked.clone_from(&plan.not_masked);
+    enforcement.hidden.clone_from(&plan.hidden);
     enforcement
 }
 

@@ -19,6 +19,7 @@ mod posix;
 #[cfg(not(target_os = "linux"))]
 use posix as system;
 
+mod caller;
 mod ending;
 mod helper;
 mod prepared;
@@ -28,21 +29,13 @@ mod signals;
 mod streams;
 mod words;
 
+pub use caller::{caller_homes, caller_ids};
 pub use helper::find_helper;
 pub use prepared::Prepared;
 pub use rehearsal::{Rehearsal, hints};
 pub use run::{Run, Stdio};
 pub use signals::block_signals;
 pub use system::{Child, HostView, OS, Signaller, diagnose, diagnose_command, doctor, facts};
-
-/// The effective user and group id of the caller.
-#[must_use]
-pub fn caller_ids() -> (u32, u32) {
-    (
-        nix::unistd::geteuid().as_raw(),
-        nix::unistd::getegid().as_raw(),
-    )
-}
 
 /// The signals that a program which stands for a sandboxed command passes on to it when it gets
 /// them: hangup, interrupt, quit, user 1 and 2, terminate.

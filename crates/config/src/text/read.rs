@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::{MountSetting, Namespace, Settings, parse_duration, parse_permissions, parse_size};
+use super::{
+    HostSecrets, MountSetting, Namespace, Settings, parse_duration, parse_permissions, parse_size,
+};
 use crate::{Access, FeatureSet, Mount, MountKind, Network, SandboxPath};
 
 /// A type that is written as text.
@@ -149,6 +151,13 @@ impl FromText for Namespace {
 
 impl FromText for Network {
     const WHAT: &'static str = "\"isolated\" or \"shared\"";
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|e: super::ValueError| e.0)
+    }
+}
+
+impl FromText for HostSecrets {
+    const WHAT: &'static str = "\"hidden\" or \"shown\"";
     fn from_text(text: &str) -> Result<Self, String> {
         text.parse().map_err(|e: super::ValueError| e.0)
     }
@@ -446,6 +455,9 @@ struct RawSettings {
     backend: Option<Many<Word>>,
     read_only: Option<bool>,
     writable: Option<Many<SandboxPath>>,
+    host_secrets: Option<Text<HostSecrets>>,
+    readable: Option<Many<SandboxPath>>,
+    allow_socket: Option<Many<SandboxPath>>,
     bare: Option<bool>,
     #[serde(default)]
     mount: Vec<MountSetting>,
@@ -491,12 +503,16 @@ impl RawSettings {
         {
             return Err("`command` is empty".into());
         }
+        let paths = |many: Option<Many<SandboxPath>>| many.map_or_else(Vec::new, |Many(list)| list);
         let words = |Many(list): Many<Word>| list.into_iter().map(|Word(word)| word).collect();
         Ok(Settings {
             sandbox: self.sandbox.map(|Text(path)| path),
             backend: self.backend.map(words),
             read_only: self.read_only,
-            writable: self.writable.map_or_else(Vec::new, |Many(list)| list),
+            writable: paths(self.writable),
+            host_secrets: self.host_secrets.map(|Text(secrets)| secrets),
+            readable: paths(self.readable),
+            sockets: paths(self.allow_socket),
             bare: self.bare,
             mounts: self.mount,
             network: self.network.map(|Text(network)| network),
@@ -698,6 +714,22 @@ mod tests {
             assert!(said.contains(message), "{text}: {said}");
             assert_eq!(pointed, place, "{text}: {said}");
         }
+    }
+
+    #[test]
+    fn what_of_the_host_is_seen() {
+        let settings = read(
+            "sandbox = \"/\"\nhost-secrets = \"hidden\"\nreadable = \"/home/me/.cargo\"\n\
+             allow-socket = [\"/run/a\", \"/run/b\"]",
+        );
+        let config = settings.config(|_| Ok(Vec::new())).unwrap();
+        let at = |path| SandboxPath::new(path).unwrap();
+        assert_eq!(config.readable, [at("/home/me/.cargo")]);
+        assert_eq!(config.sockets, [at("/run/a"), at("/run/b")]);
+        assert!(config.hides_secrets());
+        let (said, place) = error("host-secrets = true");
+        assert!(said.contains("\"hidden\" or \"shown\""), "{said}");
+        assert_eq!(place, "true");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::Namespace;
+use super::{HostSecrets, Namespace};
 use crate::Network;
 
 /// A word that means nothing where it stands; the text says what would.
@@ -36,6 +36,20 @@ impl FromStr for Network {
             "shared" => Ok(Self::Shared),
             _ => Err(ValueError(format!(
                 "{word:?} is neither \"isolated\" nor \"shared\""
+            ))),
+        }
+    }
+}
+
+impl FromStr for HostSecrets {
+    type Err = ValueError;
+
+    fn from_str(word: &str) -> Result<Self, ValueError> {
+        match word {
+            "hidden" => Ok(Self::Hidden),
+            "shown" => Ok(Self::Shown),
+            _ => Err(ValueError(format!(
+                "{word:?} is neither \"hidden\" nor \"shown\""
             ))),
         }
     }

@@ -1,6 +1,6 @@
 //! The root, and what may be changed in it.
 
-use sandboxlib_config::{Feature, Root, RootAccess};
+use sandboxlib_config::{Feature, HiddenBy, HiddenPlace, Root, RootAccess, SandboxPath};
 
 use crate::Case;
 use crate::case::CASE;
@@ -88,6 +88,33 @@ pub(super) const CASES: &[Case] = &[
         ],
         // A backend that is broken has made it.
         after: &["unlink /dev/shm/sandboxlib-{key}"],
+        ..CASE
+    },
+    Case {
+        name: "private_places_of_the_hosts_root_are_hidden",
+        needs: &[Feature::HostSecrets],
+        files: &[
+            ("outside/private/secret", "secret"),
+            ("outside/private/shown/file", "shown"),
+        ],
+        config: |config, world| {
+            config.root = Root::Host;
+            let path = |path| SandboxPath::new(world.on_host(path));
+            config.hidden = Some(Vec::new());
+            if let (Ok(private), Ok(shown)) =
+                (path("outside/private"), path("outside/private/shown"))
+            {
+                let by = HiddenBy::Empty { mode: 0o755 };
+                config.hidden = Some(vec![HiddenPlace::new(private, by)]);
+                config.readable = vec![shown];
+            }
+        },
+        asks: &[
+            ("read {outside}/private/secret", Fails(&[ENOENT])),
+            ("read {outside}/private/shown/file", Is("shown")),
+            ("write {outside}/private/shown/file new", Refused),
+            ("umount {outside}/private", Fails(&[EPERM, EINVAL])),
+        ],
         ..CASE
     },
     Case {

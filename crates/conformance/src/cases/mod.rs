@@ -41,6 +41,7 @@ macro_rules! __each_case {
             a_writable_root_can_be_written
             the_command_gains_nothing
             the_hosts_root_can_be_read_only
+            private_places_of_the_hosts_root_are_hidden
             a_read_only_root_cannot_be_changed
             a_read_only_root_stays_so
             a_read_only_root_but_for_a_list

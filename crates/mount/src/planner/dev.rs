@@ -62,7 +62,7 @@ impl Planner<'_> {
             size,
             mode,
         });
-        self.tree.replace(at, What::PrivateDir);
+        self.tree.replace(at, What::PrivateDir { covers: None });
     }
 
     /// Seals now what a mount on `at` is about to put out of reach: later, its path would name

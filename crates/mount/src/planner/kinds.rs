@@ -18,10 +18,8 @@ impl Planner<'_> {
             MountKind::Tmpfs { size, mode } => {
                 let (size, mode) = (*size, *mode);
                 let at = self.mount_point(mount, Node::Dir)?;
-                self.put(mount, at, What::PrivateDir, |to| PlanStep::Tmpfs {
-                    to,
-                    size,
-                    mode,
+                self.put(mount, at, What::PrivateDir { covers: None }, |to| {
+                    PlanStep::Tmpfs { to, size, mode }
                 });
                 Ok(())
             }

@@ -85,7 +85,10 @@ impl Planner<'_> {
                 };
                 self.make_by_step(parent, name, new, dir, true)
             }
-            What::PrivateDir => self.make_by_step(parent, name, new, What::PrivateDir, false),
+            What::PrivateDir { .. } => {
+                let dir = What::PrivateDir { covers: None };
+                self.make_by_step(parent, name, new, dir, false)
+            }
             What::HostDir {
                 path,
                 hold: Hold::ReadOnly(layer),

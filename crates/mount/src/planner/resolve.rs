@@ -25,13 +25,16 @@ pub(super) enum Missing {
     Stop,
     /// They are made, by the rules of the place.
     Make,
+    /// The walk ends at the first one; but where one is missing because it is hidden, it is made,
+    /// empty, and so is what the path leads to.
+    Reveal,
 }
 
 /// Where a path leads.
 #[derive(Debug)]
 pub(super) enum Place {
     Found(NodeId),
-    /// To nothing of this name. With [`Missing::Stop`] the path may go on below it.
+    /// To nothing of this name. Unless what is missing is made, the path may go on below it.
     Absent {
         parent: NodeId,
         name: OsString,
@@ -57,8 +60,15 @@ impl Planner<'_> {
                 at = self.tree.parent(at);
                 continue;
             }
-            let Some(next) = self.child(at, &name)? else {
-                if rest.is_empty() || missing == Missing::Stop {
+            let mut next = self.child(at, &name)?;
+            if next.is_none()
+                && missing == Missing::Reveal
+                && let What::PrivateDir { covers: Some(path) } = self.tree.what(at).clone()
+            {
+                next = self.reveal(at, &path, &name)?;
+            }
+            let Some(next) = next else {
+                if rest.is_empty() || missing != Missing::Make {
                     return Ok(Place::Absent { parent: at, name });
                 }
                 at = self.make(at, &name, New::PARENT)?;
@@ -92,7 +102,7 @@ impl Planner<'_> {
                 What::File => return Err(self.not_a_directory(next, target)),
                 What::HostDir { .. }
                 | What::ShadowDir(_)
-                | What::PrivateDir
+                | What::PrivateDir { .. }
                 | What::ProcDir { .. }
                 | What::Devpts => at = next,
             }

@@ -5,11 +5,15 @@ use std::path::PathBuf;
 use sandboxlib_config::{Access, Config, Root, RootAccess, SandboxPath};
 
 use super::Planner;
+use super::hide::Named;
 use super::host::Host;
 use super::resolve::{Last, Missing, Place};
 use super::script::Script;
-use super::tree::{Configured, Hold, NodeId, Tree, What};
-use crate::{Attributes, BindSource, EntryKind, FsView, Node, PlanError, PlanStep};
+use super::tree::{Hold, Tree, What};
+use crate::{EntryKind, FsView, PlanError, PlanStep};
+
+/// The word for a writable path in messages.
+pub(super) const WRITABLE: &str = "writable path";
 
 impl<'a> Planner<'a> {
     pub(super) fn with_root(config: &Config, view: &'a dyn FsView) -> Result<Self, PlanError> {
@@ -36,23 +40,11 @@ impl<'a> Planner<'a> {
         };
         let path = host.real(&source)?;
         let mut planner = Self::on_root(host, source.clone(), path.clone(), access);
-        let resolved = planner.resolve_writable(&writable)?;
-        if resolved.iter().any(SandboxPath::is_root) {
+        let named = named(config, writable);
+        if planner.makes_root_writable(&named)? {
             planner = Self::on_root(planner.host, source, path, Access::ReadWrite);
-        } else {
-            planner.make_writable(&resolved)?;
         }
-        for (path, resolved) in writable.into_iter().zip(&resolved) {
-            let node = planner.existing(resolved, &path)?;
-            planner.tree.configure(
-                node,
-                Configured {
-                    kind: "writable path",
-                    target: path,
-                    is_place: false,
-                },
-            );
-        }
+        planner.arrange(config, &named)?;
         Ok(planner)
     }
 
@@ -70,69 +62,44 @@ impl<'a> Planner<'a> {
             script,
             unsealed: Vec::new(),
             satisfied: Vec::new(),
+            hidden: Vec::new(),
             not_masked: Vec::new(),
         }
     }
 }
 
 impl Planner<'_> {
-    fn resolve_writable(&mut self, paths: &[SandboxPath]) -> Result<Vec<SandboxPath>, PlanError> {
-        let mut resolved = Vec::with_capacity(paths.len());
-        for path in paths {
-            let node = self.existing(path, path)?;
-            resolved.push(self.tree.path(node).clone());
+    /// Whether one of the writable paths is the root by another name.
+    fn makes_root_writable(&mut self, named: &[Named]) -> Result<bool, PlanError> {
+        for name in named.iter().filter(|name| name.kind == WRITABLE) {
+            if let Place::Found(node) = self.walk(&name.path, Last::Follow, Missing::Stop)?
+                && node == Tree::ROOT
+            {
+                return Ok(true);
+            }
         }
-        Ok(resolved)
-    }
-
-    /// The node of `path`, which stands for `configured`.
-    fn existing(
-        &mut self,
-        path: &SandboxPath,
-        configured: &SandboxPath,
-    ) -> Result<NodeId, PlanError> {
-        match self.walk(path, Last::Follow, Missing::Stop)? {
-            Place::Found(node) => Ok(node),
-            Place::Absent { .. } => Err(PlanError::WritableMissing {
-                path: configured.clone(),
-            }),
-        }
-    }
-
-    /// Binds each of `paths` over itself, writable.
-    fn make_writable(&mut self, paths: &[SandboxPath]) -> Result<(), PlanError> {
-        for path in outermost(paths) {
-            let node = self.existing(path, path)?;
-            let (kind, what) = match self.tree.what(node) {
-                What::HostDir { path, .. } => (
-                    Node::Dir,
-                    What::HostDir {
-                        path: path.clone(),
-                        hold: Hold::Writable,
-                    },
-                ),
-                _ => (Node::File, What::File),
-            };
-            self.script.push(PlanStep::Bind {
-                from: BindSource::Root(path.clone()),
-                to: path.clone(),
-                node: kind,
-                attributes: Attributes {
-                    access: Access::ReadWrite,
-                    devices: false,
-                },
-            });
-            self.tree.replace(node, what);
-        }
-        Ok(())
+        Ok(false)
     }
 }
 
-/// The paths that are not equal to or below another one, sorted.
-fn outermost(paths: &[SandboxPath]) -> Vec<&SandboxPath> {
-    let mut sorted: Vec<_> = paths.iter().collect();
-    sorted.sort();
-    // Sorted by components, all that is below a path follows it directly.
-    sorted.dedup_by(|later, kept| later.starts_with(kept));
-    sorted
+/// The paths that are to be had in spite of what is around them. What is hidden and what can be
+/// read after all is said of the host's own root alone.
+fn named(config: &Config, writable: Vec<SandboxPath>) -> Vec<Named> {
+    let mut named = Vec::new();
+    let mut add = |paths: Vec<SandboxPath>, access, kind| {
+        for path in paths {
+            // What is writable can be read too.
+            if !named.iter().any(|name: &Named| name.path == path) {
+                named.push(Named { path, access, kind });
+            }
+        }
+    };
+    add(writable, Access::ReadWrite, WRITABLE);
+    if config.root == Root::Host {
+        add(config.readable.clone(), Access::ReadOnly, "readable path");
+        // Connecting takes the permission to write that the socket itself gives, and no writable
+        // mount (unix(7)).
+        add(config.sockets.clone(), Access::ReadOnly, "socket");
+    }
+    named
 }

@@ -23,7 +23,10 @@ pub(super) enum What {
     /// A directory of a shadow. The tree knows all that it holds.
     ShadowDir(ShadowId),
     /// A directory in memory that the sandbox may write to. The tree knows all that it holds.
-    PrivateDir,
+    PrivateDir {
+        /// The directory of the root that is hidden here, of which parts may be shown yet.
+        covers: Option<PathBuf>,
+    },
     /// A directory in the sandbox's own procfs. What it holds is guessed from `like`, its
     /// counterpart in the host's.
     ProcDir { like: PathBuf },
@@ -51,7 +54,7 @@ impl What {
         match self {
             Self::HostDir { .. }
             | Self::ShadowDir(_)
-            | Self::PrivateDir
+            | Self::PrivateDir { .. }
             | Self::ProcDir { .. }
             | Self::Devpts => Some(Node::Dir),
             Self::File => Some(Node::File),

@@ -6,6 +6,7 @@
 )]
 
 mod explain;
+mod hide;
 mod model;
 mod properties;
 mod rules;

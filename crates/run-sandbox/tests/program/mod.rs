@@ -7,5 +7,9 @@ use std::process::Command;
 /// has put it.
 pub(crate) fn run_sandbox() -> Command {
     let built = || PathBuf::from(env!("CARGO_BIN_EXE_run-sandbox"));
-    Command::new(std::env::var_os("RUN_SANDBOX").map_or_else(built, PathBuf::from))
+    let program = std::env::var_os("RUN_SANDBOX").map_or_else(built, PathBuf::from);
+    let mut command = Command::new(program);
+    // The checkout may be in a place that is hidden.
+    command.current_dir("/");
+    command
 }

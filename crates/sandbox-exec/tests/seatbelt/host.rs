@@ -50,7 +50,9 @@ pub(crate) fn mac() -> MemoryFs {
 
 /// The host's root, read-only, and what is isolated by default.
 pub(crate) fn read_only() -> Config {
-    Config::new(Root::Host)
+    let mut config = Config::new(Root::Host);
+    config.hidden = Some(Vec::new());
+    config
 }
 
 /// No wish but the host's root.

@@ -90,6 +90,7 @@ fn each_feature_is_enforced_or_has_its_reason() {
             Feature::Root => Some("macOS has no root of a process's own"),
             Feature::Pid => Some("macOS has no process id namespaces"),
             Feature::Uts => Some("macOS gives a process no host name"),
+            Feature::HostSecrets => Some("the backend knows no private places"),
             f if Feature::MOUNTS.contains(f) => Some("macOS gives a process no mounts"),
             _ => Some("Seatbelt denies operations and gives"),
         };
@@ -147,6 +148,7 @@ fn what_is_not_there_is_refused_unless_less_will_do() {
         ),
         (Feature::Ids, with(|c| c.ids = Ids::ROOT)),
         (Feature::Subordinate, with(|c| c.ids = Ids::Subordinate)),
+        (Feature::HostSecrets, with(|c| c.hidden = None)),
     ];
     let without = launch(&with(|_| ()), &mac()).unwrap().1;
     for (feature, mut config) in cases {

@@ -37,26 +37,51 @@ impl Lowered {
     }
 }
 
-/// The parts of procfs that act on the host or show it, for a root that is root on the host
-/// (kernel documentation, Documentation/filesystems/proc.rst).
+/// The parts of procfs that act on the host or show it, for a command that is root on the host,
+/// and so the owner of these files, with or without capabilities (kernel documentation,
+/// Documentation/filesystems/proc.rst; proc(5)).
+///
+/// To an ordinary user all of them are read-only or closed by their permissions, or (kallsyms,
+/// keys) show it nothing but its own; and a procfs with something mounted on it would keep it from
+/// mounting one of its own, in a sandbox inside the sandbox (mount_namespaces(7)). So nothing is
+/// done for it. What is left out: iomem, ioports and modules have their addresses blanked for
+/// whoever lacks capabilities on the host; config.gz and cmdline are no secret; interrupts,
+/// softirqs and stat tell the time of events, as many other things do, and programs count
+/// processors by them.
 const PROC_PARTS: &[(&str, Protection)] = &[
+    // Settings: core_pattern and modprobe name programs that the kernel runs as root.
     ("sys", Protection::ReadOnly),
+    // Reboots, kills, dumps memory to the console.
     ("sysrq-trigger", Protection::ReadOnly),
+    // Which processor takes which interrupt.
     ("irq", Protection::ReadOnly),
+    // PCI configuration space, which reaches devices.
     ("bus", Protection::ReadOnly),
+    // Settings of nfsd, ext4, xfs and others.
     ("fs", Protection::ReadOnly),
+    // Wakes and sleeps the machine, adds and removes disks, changes caching of memory.
     ("acpi", Protection::ReadOnly),
     ("scsi", Protection::ReadOnly),
     ("mtrr", Protection::ReadOnly),
+    // All memory; that of a kernel that crashed.
     ("kcore", Protection::Mask),
+    ("vmcore", Protection::Mask),
+    // The kernel's log.
     ("kmsg", Protection::Mask),
+    // Where in memory the kernel is, which every exploit has to know first.
     ("kallsyms", Protection::Mask),
-    ("keys", Protection::Mask),
     ("timer_list", Protection::Mask),
+    ("vmallocinfo", Protection::Mask),
+    // Names of the keys of root: tickets, encrypted file systems.
+    ("keys", Protection::Mask),
+    // What other processes do: which run, wait and allocate, and where in memory they are.
     ("sched_debug", Protection::Mask),
+    ("latency_stats", Protection::Mask),
     ("slabinfo", Protection::Mask),
     ("pagetypeinfo", Protection::Mask),
-    ("vmallocinfo", Protection::Mask),
+    ("kpagecount", Protection::Mask),
+    ("kpageflags", Protection::Mask),
+    ("kpagecgroup", Protection::Mask),
 ];
 
 pub(super) fn lower(script: &ChildScript) -> Result<Lowered, SpawnError> {
