@@ -9,6 +9,7 @@
 )]
 
 mod account;
+mod apt;
 mod bench;
 mod cli_docs;
 mod dist;
