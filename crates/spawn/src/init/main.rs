@@ -266,7 +266,7 @@ fn obey(control: Fd, command: i32, first_process: bool) {
         Ok(n) if n == Message::SIZE && message.kind == kind::SIGNAL => {
             kill(command, message.a as i32);
         }
-        // The parent is gone, or talks nonsense: nobody is left to answer to.
+        // The parent wants it so (`kind::END`), is gone, or talks nonsense.
         _ => end(command, first_process),
     }
 }
