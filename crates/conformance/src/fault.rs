@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 use std::io;
 
 use sandboxlib_config::{Config, Root};
-use sandboxlib_core::{End, Failure, Knob, PrepareError, SpawnError, explain};
+use sandboxlib_core::{End, Knob, PrepareError, SpawnError};
 use sandboxlib_mount::PlanError;
 
 /// A backend that does not do what it claims.
@@ -28,13 +28,8 @@ impl Fault {
         let What::Start(error) = &*self.what else {
             return None;
         };
-        let SpawnError { step, source, .. } = &**error;
         let facts = sandboxlib_spawn::facts(&Config::new(Root::Host));
-        let failure = Failure {
-            step,
-            errno: source.raw_os_error()?,
-        };
-        let hints = explain(failure, &sandboxlib_spawn::diagnose(facts, step));
+        let hints = sandboxlib_spawn::hints(&facts, error, None);
         let of_the_host = hints.iter().filter(|hint| {
             matches!(
                 hint.knob,
@@ -45,11 +40,12 @@ impl Fault {
                     | Knob::KernelConfig(_)
                     | Knob::Limit(_)
                     | Knob::Mount(_)
+                    | Knob::Request("no_new_privs")
             )
         });
         let mut text = String::new();
         for hint in of_the_host {
-            let _ = write!(text, "{error}: {source}; {}", hint.advice);
+            let _ = write!(text, "{error}: {}; {}", error.source, hint.advice);
         }
         (!text.is_empty()).then_some(text)
     }
