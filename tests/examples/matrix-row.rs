@@ -19,6 +19,8 @@ use sandboxlib_conformance::{Case, Verdict, cases, run};
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
+    // From here on it is not the environment that could not be made.
+    eprintln!("matrix-row: started");
     match look() {
         Ok(found) => {
             println!("{found}");
