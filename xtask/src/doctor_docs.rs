@@ -26,8 +26,8 @@ and 1 if none can.
 - **works**, **fails**: it was tried. **unknown**: what it needs fails, so it was not tried and is \
 not blamed.
 - The cause and the cures are found and worded by the same code as the hints of a run that fails.
-- What a backend enforces was rehearsed with that backend, feature by feature; a backend that \
-drives a program of its own ran `true` with it.
+- What a backend enforces was rehearsed with that backend, feature by feature. Of a backend that \
+drives a program it is only said whether the program is there.
 ";
 
 /// What is in the way, and the environment that makes it so.

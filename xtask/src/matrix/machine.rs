@@ -322,7 +322,7 @@ fn init(rows: &[&Row]) -> String {
         let name = row.name;
         let words = match row.who {
             Who::Root => "",
-            Who::User => "setpriv --reuid=1000 --regid=1000 --clear-groups --",
+            Who::User | Who::Ranged => "setpriv --reuid=1000 --regid=1000 --clear-groups --",
         };
         let _ = writeln!(
             text,

@@ -133,7 +133,7 @@ fn who(row: &Row) -> Result<String> {
             (name.trim().to_owned(), String::new())
         }
     };
-    if row.name == "user-subordinate" && !has_range(&name) {
+    if row.who == Who::Ranged && !has_range(&name) {
         return Err(
             format!("the account {name} has no line in /etc/subuid and /etc/subgid").into(),
         );

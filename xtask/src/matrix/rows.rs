@@ -42,7 +42,10 @@ pub(super) enum Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Who {
     Root,
+    /// Any ordinary user.
     User,
+    /// An ordinary user to whom the host grants subordinate ids (subuid(5)).
+    Ranged,
 }
 
 /// What a backend is to do.
@@ -272,7 +275,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "user-subordinate",
         what: "ordinary user with subordinate ids",
         place: Place::Host,
-        who: Who::User,
+        who: Who::Ranged,
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
         expect: USER,
@@ -372,7 +375,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "nested",
         what: "in a sandbox of run-sandbox",
         place: Place::Host,
-        who: Who::User,
+        who: Who::Ranged,
         prepare: PLAIN,
         environment: NESTED,
         // newuidmap is set-user-id, and a sandbox runs with no_new_privs.
@@ -404,7 +407,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "read-only-root",
         what: "the host's root is read-only",
         place: Place::Host,
-        who: Who::User,
+        who: Who::Ranged,
         prepare: READ_ONLY_ROOT,
         environment: NOTHING_IN_THE_WAY,
         expect: USER,
@@ -445,7 +448,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "5.10-user",
         what: "ordinary user with subordinate ids",
         place: Place::Kernel("5.10"),
-        who: Who::User,
+        who: Who::Ranged,
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
         expect: [
@@ -468,7 +471,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "6.1-user",
         what: "ordinary user with subordinate ids",
         place: Place::Kernel("6.1"),
-        who: Who::User,
+        who: Who::Ranged,
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
         expect: USER,
@@ -495,7 +498,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "6.12-user",
         what: "ordinary user with subordinate ids",
         place: Place::Kernel("6.12"),
-        who: Who::User,
+        who: Who::Ranged,
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
         expect: USER,
@@ -513,7 +516,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "7.2-user",
         what: "ordinary user with subordinate ids",
         place: Place::Kernel("7.2"),
-        who: Who::User,
+        who: Who::Ranged,
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
         expect: USER,

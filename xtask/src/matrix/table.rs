@@ -77,7 +77,7 @@ fn one_line(text: &str) -> String {
 fn who(row: &Row) -> &'static str {
     match row.who {
         Who::Root => "root",
-        Who::User => "user",
+        Who::User | Who::Ranged => "user",
     }
 }
 
