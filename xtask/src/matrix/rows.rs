@@ -249,7 +249,8 @@ const ONE_ID: &str = "a user namespace that has no";
 const NO_SETFCAP: &str = "root without CAP_SETFCAP cannot map itself";
 const CLONE_IS_0: Expect = Expect::Unusable("kernel.unprivileged_userns_clone is 0");
 const NO_MOUNT_SETATTR: Expect = Expect::Unusable("lacks mount_setattr(2)");
-/// Where the init program cannot be executed from memory.
+/// TOMOYO of that kernel, which Debian has on, looks `/dev/fd/N` up in the new root when a program
+/// is executed by descriptor (ENOENT), as the init program is.
 const NO_FIRST_PROCESS: Expect = Expect::Unusable("cannot start the first process of the sandbox");
 
 pub(super) const ROWS: &[Row] = &[
