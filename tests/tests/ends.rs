@@ -87,6 +87,27 @@ fn a_timeout_kills_everything_and_is_told() {
     assert_eq!(in_time.status.code(), Some(3));
 }
 
+/// There it is not the end of the first process that kills the others.
+#[test]
+fn a_timeout_kills_the_process_group_without_a_pid_namespace_too() {
+    let Some(root) = TinyRoot::new() else { return };
+    let mark = watch::new_mark();
+    let start = Instant::now();
+    let done = marked(&root, &mark)
+        .options("--bare --share pid --timeout 0.3s")
+        .sh("trap '' TERM; (trap '' TERM; sleep 100) & sleep 100");
+    assert_eq!(done.status.code(), Some(124), "{done:#?}");
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+    // What is no child of ours may be a moment from being dead.
+    let gone = || watch::marked(&mark).is_empty().then_some(());
+    let gone = watch::within(Duration::from_secs(5), gone);
+    assert!(gone.is_some(), "{:?}", watch::marked(&mark));
+}
+
 #[test]
 fn what_the_command_left_behind_is_dead_when_the_run_is_over() {
     let Some(root) = TinyRoot::new() else { return };

@@ -177,6 +177,19 @@ fn it_is_known_whether_the_command_was_started() {
 }
 
 #[test]
+fn a_timeout_kills_the_helper_and_all_that_it_started() {
+    for via in Via::all() {
+        let mark = new_mark();
+        let options = format!("--timeout 300ms --env {MARK}={mark}");
+        let done = via.sh(&options, "setsid sleep 100 & sleep 100");
+        assert_eq!(done.status.code(), Some(124), "{}: {done:#?}", via.backend);
+        let gone = || marked(&mark).is_empty().then_some(());
+        let gone = within(Duration::from_secs(5), gone);
+        assert!(gone.is_some(), "{}: {:?}", via.backend, marked(&mark));
+    }
+}
+
+#[test]
 fn a_read_only_root_is_unchanged_but_for_what_is_writable() {
     for via in Via::all() {
         if am_root() && !takes_read_only_from_root(&via) {
@@ -280,6 +293,16 @@ fn what_is_isolated_is_isolated() {
         assert_eq!(shared.good(), ours.to_str().unwrap());
         let seen = via.sh("", "ls -d /proc/[0-9]* | wc -l");
         assert!(seen.good().parse::<u32>().unwrap() <= 4, "{seen:#?}");
+    }
+}
+
+/// Root needs no privilege to write to most of them: they are root's files.
+#[test]
+fn the_levers_in_proc_are_out_of_reach() {
+    for via in Via::all() {
+        let script = "for f in sys/kernel/core_pattern sys/kernel/modprobe sys/vm/drop_caches \
+                      sysrq-trigger; do (: >>/proc/$f) 2>/dev/null && echo $f; done; true";
+        assert_eq!(via.sh("", script).good(), "", "{}", via.backend);
     }
 }
 

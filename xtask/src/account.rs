@@ -36,6 +36,12 @@ impl Account {
         }
     }
 
+    /// The words in front of a command line that is to run under this account.
+    pub(crate) fn prefix(&self) -> String {
+        let Self { uid, gid, .. } = self;
+        format!("setpriv --reuid={uid} --regid={gid} --clear-groups --")
+    }
+
     /// A command that runs `program` under this account with `home` as its home, and of our
     /// environment PATH alone.
     pub(crate) fn command(&self, program: &Path, home: &Path) -> Command {

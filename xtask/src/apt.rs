@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::{Result, repo};
 
@@ -81,6 +81,34 @@ impl Private {
         let to = self.cache.join(file.file_name().unwrap_or_default());
         fs::rename(file, &to)?;
         Ok(to)
+    }
+
+    /// Downloads a package with all that it depends on, down to libc, and returns the files.
+    pub(crate) fn download_whole(&self, package: &str) -> Result<Vec<PathBuf>> {
+        let mut command = self.get(self.work.path());
+        command.args([
+            "install",
+            "--yes",
+            "--download-only",
+            "--no-install-recommends",
+        ]);
+        repo::run(command.arg(package).stdout(Stdio::null()))?;
+        let mut files = Vec::new();
+        for entry in fs::read_dir(self.work.path().join("cache/archives"))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|e| e == "deb") {
+                files.push(path);
+            }
+        }
+        Ok(files)
+    }
+
+    /// The names of the packages of the suite that begin so.
+    pub(crate) fn names(&self, beginning: &str) -> Result<Vec<String>> {
+        let mut command = Command::new("apt-cache");
+        command.env("APT_CONFIG", self.work.path().join("apt.conf"));
+        let names = repo::output(command.args(["pkgnames", beginning]))?;
+        Ok(names.lines().map(str::to_owned).collect())
     }
 
     /// Unpacks the source of a package as the directory `to`, on the file system of the cache.

@@ -17,10 +17,6 @@ pub(crate) fn main() -> Result {
 /// Builds the program and returns where it is.
 pub(crate) fn build() -> Result<PathBuf> {
     let host = host_triple()?;
-    // With --target the flags are for the program alone, not for build scripts and macros, which
-    // cannot be static. Non-static flags that somebody has set stay.
-    let mut flags = std::env::var("RUSTFLAGS").unwrap_or_default();
-    flags.push_str(" -Ctarget-feature=+crt-static");
     repo::run(
         repo::cargo()
             .args([
@@ -31,7 +27,7 @@ pub(crate) fn build() -> Result<PathBuf> {
                 "--target",
                 &host,
             ])
-            .env("RUSTFLAGS", flags),
+            .env("RUSTFLAGS", static_flags()),
     )?;
     let built = repo::target().join(&host).join("release/run-sandbox");
     let dist = repo::target().join("dist");
@@ -41,7 +37,15 @@ pub(crate) fn build() -> Result<PathBuf> {
     Ok(program)
 }
 
-fn host_triple() -> Result<String> {
+/// RUSTFLAGS for a static program, to be used with --target: then they are for the program alone,
+/// not for build scripts and macros, which cannot be static. Flags that somebody has set stay.
+pub(crate) fn static_flags() -> String {
+    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+    format!("{flags} -Ctarget-feature=+crt-static")
+}
+
+/// The target that the compiler itself runs on.
+pub(crate) fn host_triple() -> Result<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let version = repo::output(std::process::Command::new(rustc).arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));

@@ -1,9 +1,8 @@
 //! `cargo xtask doctor-docs`: docs/doctor.md, with what run-sandbox's doctor says where
 //! something is in the way.
 //!
-//! Each environment is made by util-linux's tools around the program, in namespaces of its own,
-//! so nothing of the machine is changed. tests/tests/doctor.rs holds the same ones against what a
-//! run does there.
+//! tests/tests/doctor.rs holds environments like these against what a run does there, and `cargo
+//! xtask matrix` the same ones against the conformance suite.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::account::Account;
-use crate::{Result, host, repo};
+use crate::{Result, environments, host, repo};
 
 const INTRODUCTION: &str = "\
 # What the doctor says
@@ -27,37 +26,32 @@ and 1 if none can.
 - **works**, **fails**: it was tried. **unknown**: what it needs fails, so it was not tried and is \
 not blamed.
 - The cause and the cures are found and worded by the same code as the hints of a run that fails.
-- What a backend enforces was rehearsed with that backend, feature by feature; a backend that \
-drives a program of its own ran `true` with it.
+- What a backend enforces was rehearsed with that backend, feature by feature. Of a backend that \
+drives a program it is only said whether the program is there.
 ";
 
-/// What is in the way, and a script that makes it so: `$R` is run-sandbox and `$FILTER` the
-/// launcher with a container engine's system call filter. A set-up that fails ends the script, so
-/// that nothing is shown under a title that does not hold.
+/// What is in the way, and the environment that makes it so.
 const ENVIRONMENTS: &[(&str, &str)] = &[
-    ("Nothing in the way", "exec $R --doctor"),
+    ("Nothing in the way", environments::NOTHING_IN_THE_WAY),
     (
         "User namespaces switched off",
-        "exec unshare -Ur --map-user=1000 --map-group=1000 --keep-caps sh -c \
-         'echo 0 >/proc/sys/user/max_user_namespaces && \
-         exec setpriv --inh-caps=-all --ambient-caps=-all $R --doctor'",
+        environments::NO_USER_NAMESPACES,
     ),
     (
         "A system call filter as container engines have it",
-        "exec $FILTER $R --doctor",
+        environments::FILTERED,
     ),
     (
         "A /proc of which parts are covered, as in a container",
-        "exec unshare -Urmpf --mount-proc sh -c \
-         'mount -t tmpfs -o ro none /proc/fs && exec $R --doctor'",
+        environments::COVERED_PROC,
     ),
     (
         "Network namespaces switched off",
-        "exec unshare -Ur sh -c 'echo 0 >/proc/sys/user/max_net_namespaces && exec $R --doctor'",
+        environments::NO_NETWORK_NAMESPACES,
     ),
     (
         "As many processes as the user may have",
-        "exec prlimit --nproc=1 $R --doctor",
+        environments::NO_PROCESSES,
     ),
 ];
 
@@ -106,7 +100,8 @@ pub(crate) fn main() -> Result {
     Ok(())
 }
 
-fn build_filter(to: &Path) -> Result {
+/// Compiles the launcher with a container engine's system call filter.
+pub(crate) fn build_filter(to: &Path) -> Result {
     let source = repo::root().join("tests/tests/hints/filter.c");
     repo::run(Command::new("cc").arg("-o").arg(to).arg(source))
 }
@@ -125,7 +120,7 @@ fn visit(
     command
         .arg("-c")
         .arg(script)
-        .env("R", program)
+        .env("RUN", format!("{} --doctor", program.display()))
         .current_dir("/")
         .stdin(Stdio::null());
     if let Some(filter) = filter {

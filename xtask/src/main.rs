@@ -14,9 +14,11 @@ mod bench;
 mod cli_docs;
 mod dist;
 mod doctor_docs;
+mod environments;
 mod host;
 mod lab;
 mod lint;
+mod matrix;
 mod repo;
 mod targets;
 mod test;
@@ -41,6 +43,10 @@ Usage: cargo xtask COMMAND
   dist                  build target/dist/run-sandbox, static, as it is shipped
   man                   write target/man/run-sandbox.1
   doctor-docs           write docs/doctor.md: what the doctor says where something is missing
+  matrix [list | run ROW... | vm [KERNEL...] | host] [--json] [--write] [--must-work]
+                        which backend works on which kernel and under which restriction, held
+                        against what is expected and what the doctor says; without a word: all;
+                        --write: into docs/matrix.md
   completions           write target/completions/ for bash, zsh and fish
   lab [DIR]             make the Debian root and the source package that the tests build
 ";
@@ -74,6 +80,7 @@ fn run() -> Result<ExitCode> {
         "dist" => finish(args).and_then(|()| dist::main())?,
         "man" => finish(args).and_then(|()| cli_docs::man())?,
         "doctor-docs" => finish(args).and_then(|()| doctor_docs::main())?,
+        "matrix" => return matrix::main(args),
         "completions" => finish(args).and_then(|()| cli_docs::completions())?,
         "lab" => lab::main(args)?,
         other => return Err(format!("no command {other:?}\n\n{USAGE}").into()),

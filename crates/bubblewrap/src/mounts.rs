@@ -22,8 +22,9 @@ const LINKS: [(&str, &str); 5] = [
 const DIRS: [&str; 2] = ["pts", "shm"];
 
 /// The parts of procfs that root could change the host through, besides those that bwrap makes
-/// read-only itself (sys, sysrq-trigger, irq, bus).
-const PROC_PARTS: [&str; 4] = ["fs", "acpi", "scsi", "mtrr"];
+/// read-only itself (sysrq-trigger, irq, bus). It means to do so with sys as well, but leaves out
+/// what access(2) calls unwritable: the directory is, to root too, and the files in it are not.
+const PROC_PARTS: [&str; 5] = ["sys", "fs", "acpi", "scsi", "mtrr"];
 
 pub(crate) fn add(call: &mut HelperCall, steps: &[PlanStep], who: &Who) -> Result<(), Reason> {
     let mut options = Options {

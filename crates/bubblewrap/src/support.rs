@@ -42,6 +42,11 @@ pub(crate) fn support(program: &Path, facts: &HostFacts) -> Support {
         );
     let no_user = facts.user_namespace_reason();
     if privileged(facts) {
+        // It needs no map where the caller has all ids, and can make none where it has one.
+        let all = match facts.subordinate_reason() {
+            Some(reason) => all.lacks(Feature::Subordinate, reason),
+            None => all,
+        };
         return match no_user {
             Some(reason) => all.lacks(Feature::User, reason),
             None => all,

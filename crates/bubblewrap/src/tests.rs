@@ -5,7 +5,7 @@ use sandboxlib_config::{
     Config, Feature, FeatureSet, Ids, Isolation, Mount, MountKind, Network, Root, RootAccess,
     SandboxPath, UserNamespace,
 };
-use sandboxlib_core::{HelperFact, KernelVersion, Os, Step, negotiate};
+use sandboxlib_core::{HelperFact, IdRange, KernelVersion, Os, Step, negotiate};
 use sandboxlib_mount::{MemoryFs, PlanStep, plan};
 
 use super::*;
@@ -350,6 +350,19 @@ fn whether_it_can_be_used() {
     assert!(!usable(&ubuntu), "it is started as everything is");
     let support = Bubblewrap::default().support(&off);
     assert!(support.feature(Feature::User).is_err() && support.feature(Feature::Root).is_ok());
+    // Root of a user namespace that has nobody else in it.
+    let subordinate = |facts: &HostFacts| {
+        let support = Bubblewrap::default().support(facts);
+        support.feature(Feature::Subordinate).is_ok()
+    };
+    let mut alone = root();
+    assert!(subordinate(&alone));
+    alone.uid_map = vec![IdRange {
+        inside: 0,
+        outside: 1000,
+        count: 1,
+    }];
+    assert!(!subordinate(&alone));
     let mut capable = user();
     capable.capabilities = CapSet::SYS_CHROOT;
     assert!(!usable(&capable));

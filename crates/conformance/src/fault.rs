@@ -1,6 +1,8 @@
+use std::fmt::Write as _;
 use std::io;
 
-use sandboxlib_core::{End, PrepareError, SpawnError};
+use sandboxlib_config::{Config, Root};
+use sandboxlib_core::{End, Knob, PrepareError, SpawnError};
 use sandboxlib_mount::PlanError;
 
 /// A backend that does not do what it claims.
@@ -15,6 +17,38 @@ pub struct Fault {
     pub what: Box<What>,
     /// What was to be done, as `--explain` shows it, as far as it came to that.
     pub script: Option<String>,
+}
+
+impl Fault {
+    /// Why the sandbox could not be started although the backend is not to blame: something on
+    /// this host, such as a system call filter, forbids what cannot be known before it is tried.
+    /// `None` if the backend is to blame.
+    #[must_use]
+    pub fn forbidden(&self) -> Option<String> {
+        let What::Start(error) = &*self.what else {
+            return None;
+        };
+        let facts = sandboxlib_spawn::facts(&Config::new(Root::Host));
+        let hints = sandboxlib_spawn::hints(&facts, error, None);
+        let of_the_host = hints.iter().filter(|hint| {
+            matches!(
+                hint.knob,
+                Knob::Sysctl { .. }
+                    | Knob::Lsm(_)
+                    | Knob::Seccomp
+                    | Knob::Kernel { .. }
+                    | Knob::KernelConfig(_)
+                    | Knob::Limit(_)
+                    | Knob::Mount(_)
+                    | Knob::Request("no_new_privs")
+            )
+        });
+        let mut text = String::new();
+        for hint in of_the_host {
+            let _ = write!(text, "{error}: {}; {}", error.source, hint.advice);
+        }
+        (!text.is_empty()).then_some(text)
+    }
 }
 
 fn shown(script: &Option<String>) -> String {

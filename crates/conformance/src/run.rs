@@ -1,7 +1,7 @@
 use std::fs;
 
-use sandboxlib_config::Feature;
-use sandboxlib_core::{Backend, Launch, negotiate};
+use sandboxlib_config::{Config, Feature, Root};
+use sandboxlib_core::{Backend, HostFacts, Launch, negotiate};
 use sandboxlib_mount::{HostFs, plan};
 use sandboxlib_spawn::Prepared;
 
@@ -44,7 +44,7 @@ fn play(case: &Case, backend: &dyn Backend, script: &mut Option<String>) -> Resu
     let own_root = case.needs.contains(&Feature::Root) || has_roots(backend);
     let world = World::new(case, own_root)?;
     let config = world.config(case);
-    let facts = sandboxlib_spawn::facts(&config);
+    let facts = facts(backend, &config);
     let effective = match negotiate(&config, &backend.support(&facts)) {
         Ok(effective) => effective,
         Err(refusal) => return Ok(Verdict::Refused(refusal.to_string())),
@@ -122,9 +122,19 @@ fn play(case: &Case, backend: &dyn Backend, script: &mut Option<String>) -> Resu
 /// Whether the backend can give a command another root than the host's. Those that cannot are
 /// tested in the host's.
 fn has_roots(backend: &dyn Backend) -> bool {
-    let any = sandboxlib_config::Config::new(sandboxlib_config::Root::Host);
-    let support = backend.support(&sandboxlib_spawn::facts(&any));
+    let any = Config::new(Root::Host);
+    let support = backend.support(&facts(backend, &any));
     support.feature(Feature::Root).is_ok()
+}
+
+/// What there is to know before `backend` is asked what it can do: its helper program belongs to
+/// that.
+fn facts(backend: &dyn Backend, config: &Config) -> HostFacts {
+    let mut facts = sandboxlib_spawn::facts(config);
+    if let Some(wanted) = backend.helper() {
+        sandboxlib_spawn::find_helper(&mut facts, wanted);
+    }
+    facts
 }
 
 fn describe(launch: &Launch) -> String {

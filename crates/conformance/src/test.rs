@@ -1,11 +1,7 @@
 //! A case as a test.
 
-use std::fmt::Write as _;
+use sandboxlib_core::Backend;
 
-use sandboxlib_config::{Config, Root};
-use sandboxlib_core::{Backend, Failure, Knob, SpawnError, explain};
-
-use crate::fault::{Fault, What};
 use crate::run::{Verdict, run};
 use crate::world::NO_PROBE;
 
@@ -23,7 +19,7 @@ pub fn check(backend: &dyn Backend, name: &str) {
         Ok(Verdict::Held) => {}
         Ok(Verdict::Refused(reason)) => println!("refused, as it may be: {reason}"),
         Ok(Verdict::NoProbe) => skip(NO_PROBE),
-        Err(fault) => match forbidden(&fault) {
+        Err(fault) => match fault.forbidden() {
             Some(cause) => skip(&cause),
             None => panic!("{fault}"),
         },
@@ -37,36 +33,4 @@ fn skip(reason: &str) {
     if std::env::var_os(MUST_WORK).is_some() {
         panic!("nothing may be skipped here: {reason}");
     }
-}
-
-/// Why the sandbox could not be started although the backend is not to blame: something on this
-/// host forbids it that cannot be known before it is tried.
-fn forbidden(fault: &Fault) -> Option<String> {
-    let What::Start(error) = &*fault.what else {
-        return None;
-    };
-    let SpawnError { step, source, .. } = &**error;
-    let facts = sandboxlib_spawn::facts(&Config::new(Root::Host));
-    let failure = Failure {
-        step,
-        errno: source.raw_os_error()?,
-    };
-    let hints = explain(failure, &sandboxlib_spawn::diagnose(facts, step));
-    let of_the_host = hints.iter().filter(|hint| {
-        matches!(
-            hint.knob,
-            Knob::Sysctl { .. }
-                | Knob::Lsm(_)
-                | Knob::Seccomp
-                | Knob::Kernel { .. }
-                | Knob::KernelConfig(_)
-                | Knob::Limit(_)
-                | Knob::Mount(_)
-        )
-    });
-    let mut text = String::new();
-    for hint in of_the_host {
-        let _ = write!(text, "{error}: {source}; {}", hint.advice);
-    }
-    (!text.is_empty()).then_some(text)
 }

@@ -23,14 +23,20 @@ pub(crate) const NO_PROBE: &str = env!("SANDBOXLIB_NO_PROBE");
 /// The program; empty where there is none.
 pub(crate) static PROBE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe"));
 
+/// More processes than there are in any sandbox of the cases, which are numbered from 1.
+const INSIDE: u32 = 100;
+
 /// A directory with `root`, which holds nothing but the probe, and `outside`, which no sandbox
 /// sees that was not told to; a listener on a port of 127.0.0.1; and names for what is shared by
 /// number.
 ///
 /// In texts `{root}` and `{outside}` are these directories on the host, `{port}` the port,
-/// `{uid}`, `{gid}` and `{pid}` those of the caller, `{key}` a number of this case's own.
+/// `{uid}` and `{gid}` those of the caller, `{pid}` a process of the host's, `{key}` a number of
+/// this case's own.
 #[derive(Debug)]
 pub(crate) struct World {
+    // Dropped before the directory that its program is in.
+    _bystander: Option<Running>,
     dir: TempDir,
     /// Whether `root` is the root, and not the host's.
     own_root: Cell<bool>,
@@ -61,7 +67,8 @@ impl World {
             ("{pid}", pid.to_string()),
             ("{key}", key.to_string()),
         ];
-        let world = Self {
+        let mut world = Self {
+            _bystander: None,
             dir,
             own_root: Cell::new(own_root),
             _listener: listener,
@@ -83,7 +90,28 @@ impl World {
             symlink(to, world.on_host(path))?;
         }
         world.wait_until_executable()?;
+        if pid < INSIDE {
+            let bystander = world.bystander()?;
+            let number = bystander.0.id().to_string();
+            let named = world.names.iter_mut().find(|(name, _)| *name == "{pid}");
+            if let Some((_, value)) = named {
+                *value = number;
+            }
+            world._bystander = Some(bystander);
+        }
         Ok(world)
+    }
+
+    /// A process of the host's with a number that no process inside has. The caller itself has a
+    /// small one where it is in a process id namespace too.
+    fn bystander(&self) -> io::Result<Running> {
+        for _ in 0..2 * INSIDE {
+            let bystander = self.start_on_host("pid : sleep 60")?;
+            if bystander.0.id() >= INSIDE {
+                return Ok(bystander);
+            }
+        }
+        Err(io::Error::other("every new process has a small number"))
     }
 
     fn make_dir(&self, path: &str) -> io::Result<()> {

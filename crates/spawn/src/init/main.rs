@@ -183,19 +183,55 @@ struct Stack([u8; 8192]);
 
 /// Starts the command and waits until it is executed.
 fn start(command: &mut Command) -> Result<i32, Message> {
-    const CLONE_VM_VFORK_SIGCHLD: usize = 0x100 | 0x4000 | SIGCHLD;
+    const EINVAL: Errno = 22;
+    const CLONE_VM: usize = 0x100;
+    // SAFETY: `command` is live in the caller, and the child shares all memory.
+    match unsafe { start_by(CLONE_VM, ptr::from_mut(command)) } {
+        // Before Linux 6.3 a process whose children are to be in another time namespace enters it
+        // by no exec, and may share its memory with none of them (clone(2)).
+        Err(failure) if failure.kind == kind::EXEC_FAILED && failure.errno == EINVAL => {
+            match shared_copy(command) {
+                // SAFETY: the mapping is shared and stays.
+                Some(copy) => unsafe { start_by(0, copy) },
+                None => Err(failure),
+            }
+        }
+        done => done,
+    }
+}
+
+/// A copy of `command` in memory that a child which is given a copy of ours shares with us.
+fn shared_copy(command: &Command) -> Option<*mut Command> {
+    const MMAP: usize = if cfg!(target_arch = "x86_64") { 9 } else { 222 };
+    const READ_WRITE: usize = 1 | 2;
+    const SHARED_ANONYMOUS: usize = 0x01 | 0x20;
+    let args = [0, size_of::<Command>(), READ_WRITE, SHARED_ANONYMOUS, usize::MAX, 0];
+    // SAFETY: a new mapping at an address of the kernel's choice, which nothing else uses.
+    let copy = unsafe { raw::call(MMAP, args) }.ok()? as *mut Command;
+    let Command { candidates, count, argv, envp, own_group, failure: _ } = *command;
+    // SAFETY: the mapping is as large as a Command, writable, and aligned to a page.
+    unsafe { copy.write(Command { candidates, count, argv, envp, own_group, failure: None }) };
+    Some(copy)
+}
+
+/// The same by clone(2) with `sharing` among its flags.
+///
+/// # Safety
+/// `command` must be live, and memory that the child shares.
+unsafe fn start_by(sharing: usize, command: *mut Command) -> Result<i32, Message> {
+    const CLONE_VFORK_SIGCHLD: usize = 0x4000 | SIGCHLD;
     let mut stack = core::mem::MaybeUninit::<Stack>::uninit();
     // SAFETY: one past the end of the stack object, aligned as the object is.
     let top = unsafe { stack.as_mut_ptr().add(1) }.cast::<u8>();
-    // SAFETY: the stack and `command` live in this frame, which waits for the child because of
-    // CLONE_VFORK; become_command does not return.
+    // SAFETY: the stack lives in this frame, which waits for the child because of CLONE_VFORK;
+    // `command` is live by the contract; become_command does not return.
     let cloned = unsafe {
         raw::clone(
-            CLONE_VM_VFORK_SIGCHLD,
+            sharing | CLONE_VFORK_SIGCHLD,
             top,
             ptr::null_mut(),
             become_command,
-            ptr::from_mut(command).cast(),
+            command.cast(),
         )
     };
     match cloned {
@@ -206,7 +242,7 @@ fn start(command: &mut Command) -> Result<i32, Message> {
         }
         // Read through the pointer that the child had: it wrote behind the compiler's back.
         // SAFETY: `command` is live and the child that wrote to it has ended or executed.
-        Ok(pid) => match unsafe { ptr::read_volatile(&raw const command.failure) } {
+        Ok(pid) => match unsafe { ptr::read_volatile(&raw const (*command).failure) } {
             Some(failure) => Err(failure),
             None => Ok(pid as i32),
         },
@@ -266,7 +302,7 @@ fn obey(control: Fd, command: i32, first_process: bool) {
         Ok(n) if n == Message::SIZE && message.kind == kind::SIGNAL => {
             kill(command, message.a as i32);
         }
-        // The parent is gone, or talks nonsense: nobody is left to answer to.
+        // The parent wants it so (`kind::END`), is gone, or talks nonsense.
         _ => end(command, first_process),
     }
 }

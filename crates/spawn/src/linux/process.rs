@@ -5,6 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sandboxlib_core::{End, FailedStep, Outcome, SpawnError, Started};
@@ -63,11 +64,17 @@ impl Control {
     }
 }
 
+/// For how long the init program may take to kill the command's process group.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// A way to send signals to a running sandbox from elsewhere, such as another thread.
 #[derive(Debug, Clone)]
 pub struct Signaller {
     control: Arc<Control>,
     pidfd: Arc<OwnedFd>,
+    /// Whether nothing but SIGKILL is left to end the init program with. While it is false, the
+    /// command is in no process id namespace, and its group dies by the init program's hand.
+    by_force: Arc<AtomicBool>,
 }
 
 impl Signaller {
@@ -84,11 +91,17 @@ impl Signaller {
         self.control.say(&message)
     }
 
-    /// Kills everything in the sandbox. That it has ended already is no error.
+    /// Kills everything in the sandbox; without a process id namespace, the command's process
+    /// group. That it has ended already is no error.
     ///
     /// # Errors
     /// What the operating system says.
     pub fn kill(&self) -> io::Result<()> {
+        let end = Message::new(kind::END);
+        if !self.by_force.swap(true, Ordering::AcqRel) && self.control.say(&end).is_ok() {
+            // Somebody may have stopped it, and it has to hear.
+            return send_signal(&self.pidfd, libc::SIGCONT);
+        }
         send_signal(&self.pidfd, libc::SIGKILL)
     }
 }
@@ -158,6 +171,7 @@ impl Child {
             handles: Signaller {
                 control: Arc::new(control),
                 pidfd: Arc::new(pidfd),
+                by_force: Arc::new(AtomicBool::new(true)),
             },
             began,
             deadline: None,
@@ -167,6 +181,12 @@ impl Child {
             outcome: None,
             errand: None,
         }
+    }
+
+    /// The init program runs, and has started the command.
+    pub(super) fn has_begun(&self) {
+        let force = self.contained;
+        self.handles.by_force.store(force, Ordering::Release);
     }
 
     /// Keeps what belongs to the run of a helper program until everything has ended.
@@ -210,7 +230,13 @@ impl Child {
     /// # Errors
     /// What the operating system says.
     pub fn kill(&mut self) -> io::Result<()> {
-        self.killed.get_or_insert(End::Killed);
+        self.end(End::Killed)
+    }
+
+    /// Kills everything, and again after a while where that is not certain to have worked.
+    fn end(&mut self, how: End) -> io::Result<()> {
+        self.killed.get_or_insert(how);
+        self.deadline = (!self.contained).then(|| Instant::now() + GRACE);
         self.handles.kill()
     }
 
@@ -303,10 +329,8 @@ impl Child {
             if let Some(outcome) = self.try_wait()? {
                 return Ok(outcome);
             }
-            let left = match (self.killed, self.deadline) {
-                (None, Some(deadline)) => Some(deadline.saturating_duration_since(Instant::now())),
-                _ => None,
-            };
+            let until = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+            let left = self.deadline.map(until);
             if poll::wait(self.handles.pidfd.as_raw_fd(), interests, left)? {
                 ready(interests)?;
             }
@@ -318,11 +342,10 @@ impl Child {
         let over = self
             .deadline
             .is_some_and(|deadline| Instant::now() >= deadline);
-        if over && self.killed.is_none() {
-            self.killed = Some(End::TimedOut);
-            self.handles.kill()?;
+        match over {
+            true => self.end(End::TimedOut),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     pub(super) fn control(&self) -> &Control {
@@ -384,7 +407,15 @@ impl Child {
         if self.outcome.is_some() {
             return;
         }
-        // Both fail only for a process that is gone.
+        // All of it fails only for a process that is gone.
+        let _ = self.end(End::Killed);
+        while let Some(deadline) = self.deadline.filter(|deadline| *deadline > Instant::now()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let _ = poll::wait(self.handles.pidfd.as_raw_fd(), &mut [], Some(left));
+            if self.reap(libc::WNOHANG).is_err() || self.outcome.is_some() {
+                return;
+            }
+        }
         let _ = self.handles.kill();
         let _ = self.reap(0);
     }

@@ -85,6 +85,7 @@ pub(super) fn start(
         child.bury();
         return Err(error);
     }
+    child.has_begun();
     Ok(child)
 }
 

@@ -37,6 +37,8 @@ pub(crate) mod kind {
     pub(crate) const GO: u32 = 5;
     /// Parent to init: send signal `a` to the command.
     pub(crate) const SIGNAL: u32 = 6;
+    /// Parent to init: kill what the command's process group is, and end.
+    pub(crate) const END: u32 = 7;
 }
 
 /// What is wrong with a command, `a` of [`kind::EXEC_FAILED`].
