@@ -105,7 +105,8 @@ pub(crate) fn choose(
     Err(Error::Negotiate { candidates })
 }
 
-#[cfg(all(test, feature = "userns", feature = "bubblewrap"))]
+#[cfg(test)]
+#[cfg(all(feature = "userns", feature = "bubblewrap"))]
 mod tests {
     use sandboxlib_config::Root;
     use sandboxlib_core::HelperFact;
