@@ -127,6 +127,25 @@ fn where_nothing_is_in_the_way_everything_needed_works() {
 }
 
 #[test]
+fn a_kernel_without_mount_setattr() {
+    if !host_can() {
+        return;
+    }
+    let Some(filter) = Filter::build() else {
+        return;
+    };
+    let visit = Visit::to(&format!(
+        "{} --no-mount-setattr $RUN",
+        filter.path().display()
+    ));
+    visit.agrees();
+    assert!(visit.ran, "{}", visit.told);
+    visit.nothing_else_fails(&[]);
+    let detail = visit.check("mount-api")["detail"].as_str().unwrap();
+    assert!(detail.contains("no mount_setattr"), "{detail}");
+}
+
+#[test]
 fn user_namespaces_switched_off() {
     if !host_can() {
         return;
@@ -189,6 +208,12 @@ fn a_procfs_that_is_covered() {
 #[test]
 fn programs_in_memory_that_may_not_be_executed() {
     if !host_can() {
+        return;
+    }
+    if fs::metadata("/proc/sys/vm/memfd_noexec").is_err() {
+        // Before Linux 6.3 nobody could forbid it.
+        let visit = Visit::to("$RUN");
+        assert_eq!(visit.check("executable-memfd")["verdict"], "works");
         return;
     }
     // The setting belongs to the pid namespace, and its file to root.

@@ -211,4 +211,10 @@ fn a_filter_as_container_engines_have_it_is_told() {
     };
     let line = format!("{} $R $ROOT echo ran", filter.path().display());
     says(&root, &line, 125, &["seccomp"]);
+    // Without this call nothing can be started at all, and it is known before.
+    let line = format!(
+        "{} --no-close-range $R $ROOT echo ran",
+        filter.path().display()
+    );
+    says(&root, &line, 125, &["seccomp", "close_range"]);
 }

@@ -1,6 +1,6 @@
 /* filter COMMAND [ARG...]: runs it under a system call filter like that of a container engine.
- * filter --no-mount-setattr COMMAND [ARG...]: under one that has it believe that the kernel is
- * older than mount_setattr. */
+ * filter --no-mount-setattr COMMAND [ARG...], filter --no-close-range COMMAND [ARG...]: under one
+ * that has it believe that the kernel is older than that call. */
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -33,11 +33,15 @@ int main(int argc, char **argv)
     };
     struct sock_filter old[] = {
         LOAD(nr),
-        ANSWER(442 /* mount_setattr */, ENOSYS),
+        ANSWER(0, ENOSYS),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     struct sock_fprog program = { sizeof code / sizeof *code, code };
-    if (argc > 1 && strcmp(argv[1], "--no-mount-setattr") == 0) {
+    if (argc > 1 && strcmp(argv[1], "--no-mount-setattr") == 0)
+        old[1].k = 442;
+    if (argc > 1 && strcmp(argv[1], "--no-close-range") == 0)
+        old[1].k = 436;
+    if (old[1].k != 0) {
         program.len = sizeof old / sizeof *old;
         program.filter = old;
         argv++;

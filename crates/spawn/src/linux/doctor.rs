@@ -362,7 +362,14 @@ impl Doctor<'_> {
             ..none()
         };
         self.within("cgroup-namespace", true, &[], cgroup, []);
-        self.within("time-namespace", false, &[], none(), [Step::TimeNamespace]);
+        match self.facts.time_namespace_reason() {
+            Some(reason) => self.add(
+                "time-namespace",
+                false,
+                (Verdict::from(&reason), String::new()),
+            ),
+            None => self.within("time-namespace", false, &[], none(), [Step::TimeNamespace]),
+        }
     }
 
     fn programs(&mut self) {

@@ -26,6 +26,9 @@ pub(super) struct Lowered {
     pub(super) parent_maps: Option<(Vec<IdRange>, Vec<IdRange>, MapWriter)>,
     /// How many sources of binds are held at a time.
     pub(super) slots: usize,
+    /// Whether there is the youngest call that nothing can be started without. A kernel that lacks
+    /// it may also give no pidfd for a child, and then the child could not be waited for.
+    pub(super) close_range: bool,
 }
 
 impl Lowered {
@@ -85,18 +88,13 @@ const PROC_PARTS: &[(&str, Protection)] = &[
 ];
 
 pub(super) fn lower(script: &ChildScript) -> Result<Lowered, SpawnError> {
-    // The youngest call that nothing can be started without. A kernel that lacks it may also give
-    // no pidfd for a child, and then the child could not be waited for.
-    if !sys::has(Asked::CloseRange) {
-        let source = io::Error::from_raw_os_error(libc::ENOSYS);
-        return Err(SpawnError::new(FailedStep::Streams, source));
-    }
     let mut lowering = Lowering {
         lowered: Lowered {
             namespaces: NamespaceSet::default(),
             ops: Vec::with_capacity(script.steps.len() + 8),
             parent_maps: None,
             slots: 0,
+            close_range: sys::has(Asked::CloseRange),
         },
         step: 0,
         sources: 0,

@@ -503,6 +503,34 @@ mod tests {
     }
 
     #[test]
+    fn a_mount_that_is_not_where_it_was_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("there")).unwrap();
+        let path = std::ffi::CString::new(dir.path().to_str().unwrap()).unwrap();
+        let tree = sys::open(&path, libc::O_PATH).unwrap();
+        let here = sys::mount_id(tree.fd(), c"").unwrap();
+        let done = |path: &str, parent| {
+            let line = Line {
+                id: u64::MAX,
+                parent,
+                point: b"",
+                cut: false,
+                flags: 0,
+            };
+            let done = remount_below(tree.fd(), path.as_bytes(), &line, libc::MS_RDONLY);
+            done.map_err(|failed| (failed.call, failed.errno))
+        };
+        // Directories were renamed: it is somewhere in the mount that was reached.
+        let changed = Err((Call::Open, ESTALE));
+        assert_eq!(done("there", here), changed);
+        assert_eq!(done("gone", here), changed);
+        assert_eq!(done("gone/below", here), changed);
+        // Another mount lies over it, and is what was reached.
+        assert_eq!(done("there", here + 1), Ok(()));
+        assert_eq!(done("gone", here + 1), Ok(()));
+    }
+
+    #[test]
     fn every_mount_of_this_process_is_seen() {
         let text = std::fs::read("/proc/self/mountinfo").unwrap();
         let mut seen = Vec::new();

@@ -31,6 +31,10 @@ pub(super) fn start(
     steps: &[sandboxlib_core::Step],
     run: &Run,
 ) -> Result<Child, SpawnError> {
+    if !lowered.close_range {
+        let source = io::Error::from_raw_os_error(libc::ENOSYS);
+        return Err(SpawnError::new(FailedStep::Streams, source));
+    }
     let strings = Strings::new(run)?;
     let init = init::program()?.as_raw_fd();
     let top = run.fds.iter().map(|(_, to)| *to).max().unwrap_or(2).max(2);

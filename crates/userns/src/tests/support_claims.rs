@@ -99,10 +99,14 @@ fn hosts_on_which_it_is_of_no_use() {
 
 #[test]
 fn what_is_lacking_where() {
+    let kernel = |a, b| but(user(), |f| f.kernel = Some(KernelVersion(a, b)));
     let missing = but(user(), |f| f.subordinate = Some(Subordinate::default()));
     for (facts, expected) in [
         (user(), vec![]),
         (user_with_range(), vec![]),
+        (kernel(5, 10), vec![Feature::Time]),
+        (kernel(6, 0), vec![Feature::Time]),
+        (kernel(6, 1), vec![]),
         (root(), vec![]),
         (missing.clone(), vec![Feature::Subordinate]),
         // Root needs no help.
