@@ -77,6 +77,7 @@ fn bare() -> Config {
     let mut config = Config::new(Root::Host);
     config.root_access = Some(RootAccess::ReadWrite);
     config.network = Network::Shared;
+    config.hidden = Some(Vec::new());
     config
 }
 

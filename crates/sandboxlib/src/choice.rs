@@ -186,8 +186,14 @@ mod tests {
 
     #[test]
     fn a_mac_takes_sandbox_exec_and_where_it_cannot_says_why() {
-        let config = Config::new(Root::Host);
+        let mut config = Config::new(Root::Host);
         let auto = chosen(&["auto"], Os::MacOs);
+        // What is private on a Mac nobody has said yet, so nothing is promised.
+        let Err(Error::Negotiate { candidates }) = choose(&config, &auto, &mut mac()) else {
+            panic!("the private places of a Mac are hidden");
+        };
+        assert!(candidates[0].error.to_string().starts_with("host-secrets"));
+        config.hidden = Some(Vec::new());
         let (backend, effective, rejected) = choose(&config, &auto, &mut mac()).unwrap();
         assert_eq!(backend.name(), "sandbox-exec");
         assert_eq!(rejected, []);
