@@ -1,7 +1,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::{Feature, FeatureSet, Mount, SandboxPath};
+use crate::{Feature, FeatureSet, Mount, SandboxPath, Seccomp};
 
 /// What the sandbox shows as `/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,6 +160,11 @@ pub struct Config {
     pub hostname: Option<OsString>,
     /// The capabilities that the command keeps.
     pub capabilities: Capabilities,
+    /// The system calls that the command can make.
+    pub seccomp: Seccomp,
+    /// Whether the command can make further namespaces, user namespaces above all, in which it
+    /// would have every capability.
+    pub allow_nested: bool,
     /// The features of which less will do. What a backend cannot enforce is refused unless it is
     /// listed here, and then the outcome tells that it was not enforced.
     pub prefer: FeatureSet,
@@ -178,14 +183,22 @@ impl Config {
             ids: Ids::default(),
             hostname: None,
             capabilities: Capabilities::default(),
+            seccomp: Seccomp::default(),
+            allow_nested: false,
             prefer: Self::DEFAULT_PREFER.iter().copied().collect(),
         }
     }
 
     /// The features that are isolated where the backend can and left alone where it cannot,
     /// without being asked: the outcome says which.
-    pub const DEFAULT_PREFER: &'static [Feature] =
-        &[Feature::Pid, Feature::Ipc, Feature::Uts, Feature::Cgroup];
+    pub const DEFAULT_PREFER: &'static [Feature] = &[
+        Feature::Pid,
+        Feature::Ipc,
+        Feature::Uts,
+        Feature::Cgroup,
+        Feature::Seccomp,
+        Feature::Nested,
+    ];
 
     /// The root access that holds: what was said, or the default for the kind of root.
     #[must_use]

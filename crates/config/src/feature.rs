@@ -45,6 +45,10 @@ pub enum Feature {
     Ids,
     /// A range of subordinate ids besides the one that the command has.
     Subordinate,
+    /// A system call filter.
+    Seccomp,
+    /// No further namespaces made by the command.
+    Nested,
 }
 
 impl Feature {
@@ -68,6 +72,8 @@ impl Feature {
         Self::User,
         Self::Ids,
         Self::Subordinate,
+        Self::Seccomp,
+        Self::Nested,
     ];
 
     /// The features that are mounts of one kind or another, which `mounts` stands for in
@@ -104,6 +110,8 @@ impl Feature {
             Self::User => "user",
             Self::Ids => "ids",
             Self::Subordinate => "subordinate",
+            Self::Seccomp => "seccomp",
+            Self::Nested => "nested",
         }
     }
 

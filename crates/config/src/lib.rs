@@ -5,6 +5,7 @@ mod config;
 mod feature;
 mod mount;
 mod path;
+mod seccomp;
 #[cfg(feature = "serde")]
 mod text;
 
@@ -14,6 +15,10 @@ pub use config::{
 pub use feature::{Feature, FeatureSet, UnknownFeature};
 pub use mount::{Access, Mount, MountKind};
 pub use path::{PathError, SandboxPath};
+pub use seccomp::{
+    Errno, Seccomp, SeccompAction, SeccompComparison, SeccompError, SeccompOperator,
+    SeccompOtherwise, SeccompRule, SeccompRules,
+};
 #[cfg(feature = "serde")]
 pub use text::{
     MountSetting, Namespace, Settings, SettingsError, ValueError, parse_duration,

@@ -11,10 +11,10 @@ use std::time::Duration;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::{MountSetting, Namespace, Settings, parse_duration, parse_permissions, parse_size};
-use crate::{Access, FeatureSet, Mount, MountKind, Network, SandboxPath};
+use crate::{Access, FeatureSet, Mount, MountKind, Network, SandboxPath, Seccomp};
 
 /// A type that is written as text.
-trait FromText: Sized {
+pub(super) trait FromText: Sized {
     /// What is expected, for messages such as "invalid type: integer, expected a path".
     const WHAT: &'static str;
     fn from_text(text: &str) -> Result<Self, String>;
@@ -28,7 +28,7 @@ trait FromText: Sized {
     }
 }
 
-struct Text<T>(T);
+pub(super) struct Text<T>(pub(super) T);
 
 impl<'de, T: FromText> Deserialize<'de> for Text<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -74,7 +74,7 @@ impl<'de, T: FromText> Deserialize<'de> for Text<T> {
 }
 
 /// One value, or an array of them.
-struct Many<T>(Vec<T>);
+pub(super) struct Many<T>(pub(super) Vec<T>);
 
 impl<'de, T: FromText> Deserialize<'de> for Many<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -226,7 +226,7 @@ impl FromText for Hostname {
     }
 }
 
-struct Word(String);
+pub(super) struct Word(pub(super) String);
 
 impl FromText for Word {
     const WHAT: &'static str = "a name";
@@ -457,6 +457,8 @@ struct RawSettings {
     root: Option<bool>,
     map_subordinate: Option<bool>,
     cap_add: Option<Many<Word>>,
+    seccomp: Option<Seccomp>,
+    allow_nested: Option<bool>,
     hostname: Option<Text<Hostname>>,
     prefer: Option<Many<FeatureSet>>,
     cwd: Option<Text<SandboxPath>>,
@@ -505,6 +507,8 @@ impl RawSettings {
             gid,
             map_subordinate: self.map_subordinate,
             capabilities: self.cap_add.map(words),
+            seccomp: self.seccomp,
+            allow_nested: self.allow_nested,
             hostname: self.hostname.map(|Text(Hostname(name))| name),
             prefer: self.prefer.map_or(FeatureSet::EMPTY, |Many(list)| {
                 list.into_iter().fold(FeatureSet::EMPTY, FeatureSet::union)
