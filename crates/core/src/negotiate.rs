@@ -1,5 +1,5 @@
 use sandboxlib_config::{
-    Config, Feature, FeatureSet, Ids, Isolation, Network, Root, RootAccess, UserNamespace,
+    Config, Feature, FeatureSet, Ids, Isolation, Network, Root, RootAccess, Seccomp, UserNamespace,
 };
 
 use crate::{Reason, Support};
@@ -101,6 +101,8 @@ pub fn requests(config: &Config) -> Vec<Request> {
             Feature::User => ns.user == UserNamespace::Isolated,
             Feature::Ids => matches!(config.ids, Ids::Pair { .. }),
             Feature::Subordinate => config.ids == Ids::Subordinate,
+            Feature::Seccomp => config.seccomp != Seccomp::None,
+            Feature::Nested => !config.allow_nested,
             mount => config.mounts.iter().any(|m| m.kind.feature() == *mount),
         })
         .map(|feature| Request {
@@ -148,12 +150,13 @@ pub fn negotiate(config: &Config, support: &Support) -> Result<EffectiveConfig, 
     }
 }
 
-/// Whether leaving `feature` out still runs the command that was meant. Another root, or a host
-/// name that somebody set, is no matter of degree.
+/// Whether leaving `feature` out still runs the command that was meant. Another root, a host name
+/// that somebody set, or a filter that nobody has by default, is no matter of degree.
 fn can_do_without(config: &Config, feature: Feature) -> bool {
     match feature {
         Feature::Root => false,
         Feature::Uts => config.hostname.is_none(),
+        Feature::Seccomp => config.seccomp == Seccomp::default(),
         _ => true,
     }
 }
@@ -172,6 +175,8 @@ fn withdraw(config: &mut Config, feature: Feature) {
         Feature::Time => ns.time = Isolation::Shared,
         Feature::User => ns.user = UserNamespace::Auto,
         Feature::Ids | Feature::Subordinate => config.ids = Ids::Caller,
+        Feature::Seccomp => config.seccomp = Seccomp::None,
+        Feature::Nested => config.allow_nested = true,
         mount => config.mounts.retain(|m| m.kind.feature() != mount),
     }
 }
@@ -207,7 +212,7 @@ mod tests {
     }
 
     fn subset() -> impl Strategy<Value = FeatureSet> {
-        proptest::collection::vec(proptest::sample::select(Feature::ALL), 0..18)
+        proptest::collection::vec(proptest::sample::select(Feature::ALL), 0..20)
             .prop_map(|v| v.into_iter().collect())
     }
 
@@ -253,8 +258,29 @@ mod tests {
         c.namespaces.ipc = Isolation::Shared;
         c.namespaces.uts = Isolation::Shared;
         c.namespaces.cgroup = Isolation::Shared;
+        c.seccomp = Seccomp::None;
+        c.allow_nested = true;
         assert_eq!(requests(&c), []);
         assert!(negotiate(&c, &Support::nothing(Reason::new("no"))).is_ok());
+    }
+
+    #[test]
+    fn a_filter_that_somebody_chose_is_not_given_up() {
+        let nothing = Support::nothing(Reason::new("no"));
+        let mut c = Config::new(Root::Host);
+        c.root_access = Some(RootAccess::ReadWrite);
+        c.network = Network::Shared;
+        let effective = negotiate(&c, &nothing).unwrap();
+        assert_eq!(effective.config().seccomp, Seccomp::None);
+        assert!(effective.config().allow_nested);
+        let given_up = |f| effective.degradations().iter().any(|d| d.feature == f);
+        assert!(given_up(Feature::Seccomp) && given_up(Feature::Nested));
+        c.seccomp = Seccomp::StrictIo;
+        let Err(NegotiateError::Refused(list)) = negotiate(&c, &nothing) else {
+            panic!("it is given up")
+        };
+        assert_eq!(list.len(), 1);
+        assert_eq!(list[0].feature, Feature::Seccomp);
     }
 
     #[test]

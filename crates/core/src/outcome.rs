@@ -54,6 +54,9 @@ pub struct Enforcement {
     pub created_on_host: Vec<SandboxPath>,
     /// The paths that were to be masked, less would do, and were not.
     pub not_masked: Vec<SandboxPath>,
+    /// The system call filter that the command ran under: the name of the preset, `rules` for a
+    /// list, `none` where all calls were let through but those that make namespaces.
+    pub seccomp: &'static str,
     /// What was dead when the run was over.
     pub kill_scope: KillScope,
 }
@@ -68,6 +71,7 @@ impl Enforcement {
             degradations: Vec::new(),
             created_on_host: Vec::new(),
             not_masked: Vec::new(),
+            seccomp: "none",
             kill_scope: KillScope::ProcessGroup,
         }
     }

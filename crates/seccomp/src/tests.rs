@@ -368,7 +368,7 @@ fn strict_io_lets_little_through() {
             assert_eq!(told(&program, abi, name, &[]), ALLOW, "{name}");
         }
         for name in [
-            "openat", "mmap", "brk", "kill", "clone", "clone3", "ioctl", "execveat",
+            "openat", "munmap", "brk", "kill", "clone", "clone3", "ioctl", "execveat",
         ] {
             assert_eq!(told(&program, abi, name, &[]), KILL, "{name}");
         }
