@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use sandboxlib_config::{Capabilities, Config};
 use sandboxlib_core::{
     Backend, CapSet, EffectiveConfig, HelperArg, HelperCall, HostFacts, Launch, NamespaceSet,
-    PrepareError, Reason, Started, Support,
+    PrepareError, Reason, Started, Support, SyscallFilter,
 };
 use sandboxlib_mount::{MountPlan, PlanStep};
 
@@ -105,6 +105,9 @@ impl Backend for Bubblewrap {
             for name in keep.names() {
                 call.args(["--cap-add".to_owned(), name]);
             }
+        }
+        if let Some(filter) = SyscallFilter::wanted(config, false) {
+            call.arg("--seccomp").arg(HelperArg::SyscallFilter(filter));
         }
         mounts::add(&mut call, &plan.steps, &who)?;
         call.arg("--chdir").arg(HelperArg::Cwd).arg("--");

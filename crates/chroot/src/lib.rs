@@ -4,7 +4,7 @@
 use sandboxlib_config::{Capabilities, Config, Feature, Ids, Isolation, Root};
 use sandboxlib_core::{
     Backend, CapSet, ChildScript, EffectiveConfig, Hint, HostFacts, Knob, Launch, NamespaceSet, Os,
-    PrepareError, Reason, Step, Support,
+    PrepareError, Reason, Step, Support, SyscallFilter,
 };
 use sandboxlib_mount::{MountPlan, PlanStep};
 
@@ -28,6 +28,9 @@ const MOUNTS: &[Feature] = &[
     Feature::Mask,
 ];
 
+/// What a system call filter gives on Linux.
+const FILTERED: [Feature; 2] = [Feature::Seccomp, Feature::Nested];
+
 impl Backend for Chroot {
     fn name(&self) -> &'static str {
         Self::NAME
@@ -47,6 +50,14 @@ impl Backend for Chroot {
         let beyond =
             Reason::new("chroot(2) changes the root directory and nothing else").hint(hint);
         let mut base = Support::nothing(beyond).with([Feature::Root, Feature::Ids]);
+        if facts.os == Os::Linux {
+            base = base.with(FILTERED);
+            if let Some(reason) = facts.seccomp_reason() {
+                base = FILTERED
+                    .iter()
+                    .fold(base, |base, feature| base.lacks(*feature, reason.clone()));
+            }
+        }
         if !may_change(facts, CapSet::SETUID) || !may_change(facts, CapSet::SETGID) {
             let hint = Hint::new(Knob::Capability("CAP_SETUID"), "run as root");
             let reason = Reason::new("changing ids needs CAP_SETUID and CAP_SETGID").hint(hint);
@@ -165,6 +176,7 @@ fn finish(
     }
     steps.push(Step::Capabilities(keep.without(missing)));
     steps.push(Step::NoNewPrivs);
+    steps.extend(SyscallFilter::wanted(config, false).map(Step::SyscallFilter));
     Ok(())
 }
 

@@ -114,6 +114,8 @@ pub struct HostFacts {
     /// Whether the supplementary groups may be changed in the user namespace that the caller
     /// lives in, and so in those below it (/proc/self/setgroups).
     pub setgroups: bool,
+    /// Whether the kernel has system call filters (seccomp(2)), and lets the caller ask.
+    pub seccomp: Option<bool>,
     /// Subordinate ids; gathered only if they were asked for.
     pub subordinate: Option<Subordinate>,
     /// The helper programs that are installed, of those that were looked for.
@@ -146,6 +148,7 @@ impl HostFacts {
             uid_map: whole.clone(),
             gid_map: whole,
             setgroups: true,
+            seccomp: None,
             subordinate: None,
             helpers: Vec::new(),
         }

@@ -63,7 +63,10 @@ pub(crate) fn enforcement(enforcement: &Enforcement) -> Vec<String> {
     } else {
         names.join(", ")
     };
-    let mut lines = vec![format!("enforced: {names}")];
+    let mut lines = vec![
+        format!("enforced: {names}"),
+        format!("system calls: {}", enforcement.seccomp),
+    ];
     for d in &enforcement.degradations {
         lines.push(format!("not enforced: {}: {}", d.feature, d.reason));
     }

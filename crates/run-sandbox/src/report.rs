@@ -39,6 +39,7 @@ pub(crate) struct Held {
     not_enforced: Vec<NotEnforced>,
     created_on_host: Vec<String>,
     not_masked: Vec<String>,
+    seccomp: Option<&'static str>,
     kill_scope: Option<&'static str>,
 }
 
@@ -79,6 +80,7 @@ impl From<&Enforcement> for Held {
                 .iter()
                 .map(|p| escaped(p.as_path()))
                 .collect(),
+            seccomp: Some(enforcement.seccomp),
             kill_scope: Some(kill_scope(enforcement.kill_scope)),
         }
     }
@@ -299,7 +301,7 @@ mod tests {
                 "timed_out": false, "wall_seconds": 1.5, "user_seconds": 0.0,
                 "system_seconds": 0.0, "peak_memory_bytes": 4096, "enforced": ["network"],
                 "not_enforced": [{"feature": "pid", "reason": "not here"}],
-                "created_on_host": ["/a\\xff\\x5c"], "not_masked": [],
+                "created_on_host": ["/a\\xff\\x5c"], "not_masked": [], "seccomp": "none",
                 "kill_scope": "process-group", "error": null,
             })
         );

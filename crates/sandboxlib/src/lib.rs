@@ -36,7 +36,8 @@ pub use error::Error;
 pub use sandbox::{Check, Prepared, Sandbox};
 pub use sandboxlib_config::{
     Access, Capabilities, Config, Feature, FeatureSet, Ids, Isolation, Mount, MountKind,
-    Namespaces, Network, Root, RootAccess, SandboxPath, UserNamespace,
+    Namespaces, Network, Root, RootAccess, SandboxPath, Seccomp, SeccompAction, SeccompComparison,
+    SeccompOperator, SeccompOtherwise, SeccompRule, SeccompRules, UserNamespace,
 };
 pub use sandboxlib_core::{End, Enforcement, KillScope, Outcome, Started};
 pub use sandboxlib_spawn::{Rehearsal, Signaller, Stdio};

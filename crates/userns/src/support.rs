@@ -22,11 +22,20 @@ pub(crate) fn support(facts: &HostFacts) -> Support {
     }
     let all = Support::nothing(Reason::new("the userns backend does not know it"))
         .with(Feature::ALL.iter().copied());
+    let all = match facts.seccomp_reason() {
+        Some(reason) => all.lacks(Feature::Seccomp, reason),
+        None => all,
+    };
     match no_user_namespace(facts) {
         Some(reason) if !facts.capabilities.contains(CapSet::SYS_ADMIN) => {
             Support::unusable(reason)
         }
         Some(reason) => {
+            // Without a user namespace there is no limit of its own to set.
+            let all = match facts.seccomp_reason() {
+                Some(reason) => all.lacks(Feature::Nested, reason),
+                None => all,
+            };
             let all = all
                 .lacks(Feature::User, reason.clone())
                 .lacks(Feature::Subordinate, reason);

@@ -16,47 +16,54 @@ const O_PATH: usize = 0o10_000_000;
 const O_CLOEXEC: usize = 0o2_000_000;
 const O_NONBLOCK: usize = 0o4_000;
 
-/// Executes the first of the `count` paths at `candidates` that can be executed, as a shell
-/// searches PATH: what is missing is passed over, and what may not be executed is remembered.
-/// Returns only on failure, with the message for the parent.
+/// Why an attempt to execute something came to nothing.
+pub(crate) enum Refusal {
+    /// The kernel does not execute it.
+    Exec(Errno),
+    /// It did not come to that, and another path would not help.
+    Other(Message),
+}
+
+/// Has the first of the `count` paths at `candidates` executed that can be, as a shell searches
+/// PATH: what is missing is passed over, and what may not be executed is remembered. `attempt`
+/// executes a path; what is found out about one is found out here, by a process that no filter
+/// binds. On failure there is the message for the parent.
 ///
 /// # Safety
-/// `candidates` must point to `count` pointers to NUL-terminated strings; `argv` and `envp` to
-/// null-terminated arrays of such.
-pub(crate) unsafe fn exec_first(
+/// `candidates` must point to `count` pointers to NUL-terminated strings.
+pub(crate) unsafe fn exec_first<T>(
     candidates: *const *const u8,
     count: usize,
-    argv: *const *const u8,
-    envp: *const *const u8,
-) -> Message {
+    mut attempt: impl FnMut(*const u8) -> Result<T, Refusal>,
+) -> Result<T, Message> {
     let mut failure = failed(problem::NOT_FOUND, ENOENT);
     for i in 0..count {
         // SAFETY: i < count, see the function's contract.
         let path = unsafe { *candidates.add(i) };
-        // SAFETY: the strings and arrays are as execve(2) takes them, by the function's contract.
-        let tried = unsafe {
-            raw::call(
-                nr::EXECVE,
-                [path as usize, argv as usize, envp as usize, 0, 0, 0],
-            )
-        };
-        let errno = match tried {
-            Ok(_) => return failure,
-            Err(errno) => errno,
+        // An attempt costs a process, so of several paths those are passed over that are not
+        // there. A single one is always tried.
+        // SAFETY: `path` is NUL-terminated by the function's contract.
+        if count > 1 && matches!(unsafe { find(path) }, Err(ENOENT | ENOTDIR)) {
+            continue;
+        }
+        let errno = match attempt(path) {
+            Ok(done) => return Ok(done),
+            Err(Refusal::Other(message)) => return Err(message),
+            Err(Refusal::Exec(errno)) => errno,
         };
         match errno {
             // The kernel says so of a missing file, and of a missing interpreter or loader.
             // SAFETY: `path` is NUL-terminated by the function's contract.
-            ENOENT if unsafe { exists(path) } => return unsafe { missing_part(path) },
+            ENOENT if unsafe { find(path) }.is_ok() => return Err(unsafe { missing_part(path) }),
             ENOENT | ENOTDIR => {}
             EACCES => failure = failed(problem::NOT_EXECUTABLE, errno),
-            ENOEXEC => return failed(problem::BAD_FORMAT, errno),
-            E2BIG => return failed(problem::TOO_LONG, errno),
+            ENOEXEC => return Err(failed(problem::BAD_FORMAT, errno)),
+            E2BIG => return Err(failed(problem::TOO_LONG, errno)),
             ELOOP if count > 1 => {}
-            _ => return failed(problem::OTHER, errno),
+            _ => return Err(failed(problem::OTHER, errno)),
         }
     }
-    failure
+    Err(failure)
 }
 
 fn failed(problem: u32, errno: Errno) -> Message {
@@ -74,17 +81,15 @@ unsafe fn open(path: *const u8, flags: usize) -> Result<Fd, Errno> {
     Ok(Fd::try_from(fd).unwrap_or(-1))
 }
 
+/// Whether there is something at `path`.
+///
 /// # Safety
 /// `path` must be NUL-terminated.
-unsafe fn exists(path: *const u8) -> bool {
+unsafe fn find(path: *const u8) -> Result<(), Errno> {
     // SAFETY: passed on to the caller.
-    match unsafe { open(path, O_PATH | O_CLOEXEC) } {
-        Ok(fd) => {
-            raw::close(fd);
-            true
-        }
-        Err(_) => false,
-    }
+    let fd = unsafe { open(path, O_PATH | O_CLOEXEC) }?;
+    raw::close(fd);
+    Ok(())
 }
 
 fn read_at(fd: Fd, buffer: &mut [u8], offset: u64) -> usize {
