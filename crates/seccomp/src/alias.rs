@@ -9,13 +9,21 @@ pub(crate) fn usual(name: &str) -> &str {
     found.map_or(name, |(_, usual)| usual)
 }
 
-/// The calls of which the first argument says what is meant, and the others are in memory, where
-/// no filter sees them: with the mask of that argument, and what each value of it means.
-pub(crate) const MULTIPLEXERS: &[(&str, u64, &[(u64, &str)])] = &[
-    (
-        "socketcall",
-        0xffff_ffff,
-        &[
+/// A call of which the first argument says what is meant, and the others are in memory, where no
+/// filter sees them.
+pub(crate) struct Multiplexer {
+    pub(crate) name: &'static str,
+    /// The bits of that argument that count.
+    pub(crate) mask: u64,
+    /// What each value of it means.
+    pub(crate) parts: &'static [(u64, &'static str)],
+}
+
+pub(crate) const MULTIPLEXERS: &[Multiplexer] = &[
+    Multiplexer {
+        name: "socketcall",
+        mask: 0xffff_ffff,
+        parts: &[
             (1, "socket"),
             (2, "bind"),
             (3, "connect"),
@@ -37,12 +45,12 @@ pub(crate) const MULTIPLEXERS: &[(&str, u64, &[(u64, &str)])] = &[
             (19, "recvmmsg"),
             (20, "sendmmsg"),
         ],
-    ),
-    (
-        "ipc",
+    },
+    Multiplexer {
+        name: "ipc",
         // What is above it is the version of the call's arguments.
-        0xffff,
-        &[
+        mask: 0xffff,
+        parts: &[
             (1, "semop"),
             (2, "semget"),
             (3, "semctl"),
@@ -56,7 +64,7 @@ pub(crate) const MULTIPLEXERS: &[(&str, u64, &[(u64, &str)])] = &[
             (23, "shmget"),
             (24, "shmctl"),
         ],
-    ),
+    },
 ];
 
 const ALIASES: &[(&str, &str)] = &[

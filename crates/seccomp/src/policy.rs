@@ -5,7 +5,7 @@ use sandboxlib_config::{
 };
 
 use crate::abi::Abi;
-use crate::alias::{MULTIPLEXERS, usual};
+use crate::alias::{MULTIPLEXERS, Multiplexer, usual};
 use crate::presets::{self, Closed};
 
 /// A comparison of an argument.
@@ -173,8 +173,8 @@ impl<'a> Policy<'a> {
             }
             clauses.push(rule.clause.clone());
         }
-        if let Some((_, mask, parts)) = MULTIPLEXERS.iter().find(|(call, ..)| *call == name) {
-            clauses.extend(self.parts(*mask, parts));
+        if let Some(multiplexer) = MULTIPLEXERS.iter().find(|call| call.name == name) {
+            clauses.extend(self.parts(multiplexer));
         }
         Decision {
             clauses,
@@ -186,8 +186,9 @@ impl<'a> Policy<'a> {
     /// What happens to the calls behind a multiplexer: what happens to them by themselves. Where
     /// that depends on arguments, which are in memory here, they are closed, and the C libraries
     /// take the plain call.
-    fn parts(&self, mask: u64, parts: &[(u64, &str)]) -> Vec<Clause> {
-        parts
+    fn parts(&self, multiplexer: &Multiplexer) -> Vec<Clause> {
+        multiplexer
+            .parts
             .iter()
             .map(|(number, name)| {
                 let decision = self.decide(name);
@@ -198,7 +199,7 @@ impl<'a> Policy<'a> {
                 };
                 let part = Condition {
                     argument: 0,
-                    operator: SeccompOperator::MaskedEq(mask),
+                    operator: SeccompOperator::MaskedEq(multiplexer.mask),
                     value: *number,
                 };
                 Clause {

@@ -45,9 +45,10 @@ fn run(program: &Program, call: Call) -> (u32, usize) {
     let word = |offset: u32| match offset {
         0 => call.number,
         4 => call.abi,
-        16..=60 if offset % 4 == 0 => {
+        16..=60 if offset.is_multiple_of(4) => {
             let at = (offset - 16) as usize;
-            (call.args[at / 8] >> (8 * (at % 8))) as u32
+            let half = call.args[at / 8] >> (8 * (at % 8));
+            u32::try_from(half & 0xffff_ffff).unwrap()
         }
         _ => panic!("a load from {offset}"),
     };

@@ -20,23 +20,24 @@ const O_NONBLOCK: usize = 0o4_000;
 pub(crate) enum Refusal {
     /// The kernel does not execute it.
     Exec(Errno),
-    /// It did not come to that, and another path would not help.
-    Other(Message),
+    /// It did not come to that, and another path would not help: the kind of message that tells.
+    Other { kind: u32, errno: Errno },
 }
 
 /// Has the first of the `count` paths at `candidates` executed that can be, as a shell searches
 /// PATH: what is missing is passed over, and what may not be executed is remembered. `attempt`
 /// executes a path; what is found out about one is found out here, by a process that no filter
-/// binds. On failure there is the message for the parent.
+/// binds. If none can be, `failure` is the message for the parent.
 ///
 /// # Safety
 /// `candidates` must point to `count` pointers to NUL-terminated strings.
 pub(crate) unsafe fn exec_first<T>(
     candidates: *const *const u8,
     count: usize,
+    failure: &mut Message,
     mut attempt: impl FnMut(*const u8) -> Result<T, Refusal>,
-) -> Result<T, Message> {
-    let mut failure = failed(problem::NOT_FOUND, ENOENT);
+) -> Option<T> {
+    *failure = failed(problem::NOT_FOUND, ENOENT);
     for i in 0..count {
         // SAFETY: i < count, see the function's contract.
         let path = unsafe { *candidates.add(i) };
@@ -47,23 +48,32 @@ pub(crate) unsafe fn exec_first<T>(
             continue;
         }
         let errno = match attempt(path) {
-            Ok(done) => return Ok(done),
-            Err(Refusal::Other(message)) => return Err(message),
+            Ok(done) => return Some(done),
+            Err(Refusal::Other { kind, errno }) => {
+                *failure = Message::new(kind);
+                failure.errno = errno;
+                return None;
+            }
             Err(Refusal::Exec(errno)) => errno,
         };
-        match errno {
+        let last = match errno {
             // The kernel says so of a missing file, and of a missing interpreter or loader.
             // SAFETY: `path` is NUL-terminated by the function's contract.
-            ENOENT if unsafe { find(path) }.is_ok() => return Err(unsafe { missing_part(path) }),
-            ENOENT | ENOTDIR => {}
-            EACCES => failure = failed(problem::NOT_EXECUTABLE, errno),
-            ENOEXEC => return Err(failed(problem::BAD_FORMAT, errno)),
-            E2BIG => return Err(failed(problem::TOO_LONG, errno)),
-            ELOOP if count > 1 => {}
-            _ => return Err(failed(problem::OTHER, errno)),
-        }
+            ENOENT if unsafe { find(path) }.is_ok() => unsafe { missing_part(path) },
+            ENOENT | ENOTDIR => continue,
+            EACCES => {
+                *failure = failed(problem::NOT_EXECUTABLE, errno);
+                continue;
+            }
+            ENOEXEC => failed(problem::BAD_FORMAT, errno),
+            E2BIG => failed(problem::TOO_LONG, errno),
+            ELOOP if count > 1 => continue,
+            _ => failed(problem::OTHER, errno),
+        };
+        *failure = last;
+        return None;
     }
-    Err(failure)
+    None
 }
 
 fn failed(problem: u32, errno: Errno) -> Message {

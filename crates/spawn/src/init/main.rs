@@ -105,19 +105,17 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
         0 => (nowhere.as_ptr(), 1),
         _ => (candidates, count),
     };
+    let mut failure = Message::new(0);
     // SAFETY: the candidates are arguments of this program, or the empty string above.
     let started = unsafe {
-        exec::exec_first(candidates, count, |path| {
+        exec::exec_first(candidates, count, &mut failure, |path| {
             command.path = path;
             start(&mut command)
         })
     };
-    let pid = match started {
-        Ok(pid) => pid,
-        Err(failure) => {
-            let _ = raw::send(control, failure.bytes());
-            raw::exit(127);
-        }
+    let Some(pid) = started else {
+        let _ = raw::send(control, failure.bytes());
+        raw::exit(127);
     };
     let mut message = Message::new(kind::STARTED);
     message.a = pid as u32;
@@ -281,21 +279,13 @@ fn start(command: &mut Command) -> Result<i32, Refusal> {
         )
     };
     match cloned {
-        Err(errno) => {
-            let mut message = Message::new(kind::EXEC_FAILED);
-            message.errno = errno;
-            Err(Refusal::Other(message))
-        }
+        Err(errno) => Err(Refusal::Other { kind: kind::EXEC_FAILED, errno }),
         // Read through the pointer that the child had: it wrote behind the compiler's back.
         // SAFETY: `command` is live and the child that wrote to it has ended or executed.
         Ok(pid) => match unsafe { ptr::read_volatile(&raw const command.failure) } {
             Failure::Nowhere => Ok(pid as i32),
             Failure::AtExec(errno) => Err(Refusal::Exec(errno)),
-            Failure::AtFilter(errno) => {
-                let mut message = Message::new(kind::FILTER_FAILED);
-                message.errno = errno;
-                Err(Refusal::Other(message))
-            }
+            Failure::AtFilter(errno) => Err(Refusal::Other { kind: kind::FILTER_FAILED, errno }),
         },
     }
 }
