@@ -218,6 +218,7 @@ fn script(out: &mut Hints, step: &Step, detail: &'static str, errno: i32, d: &Di
     match step {
         Step::Namespaces(set) => birth::clone(out, *set, errno, d),
         Step::IdMap { uids, gids, writer } => birth::id_map(out, uids, gids, writer, errno, d),
+        Step::LimitNamespaces => birth::limit_namespaces(out, errno, d),
         Step::TimeNamespace => birth::time_namespace(out, errno, d),
         Step::PrivateMounts => mounts::arrangement(out, detail, errno, d),
         Step::Mount(plan) => mounts::plan_step(out, plan, detail, errno, d),
@@ -243,6 +244,7 @@ fn script(out: &mut Hints, step: &Step, detail: &'static str, errno: i32, d: &Di
                 );
             }
         }
+        Step::SyscallFilter(_) => exec::filter(out, errno, d),
         Step::Session | Step::NoNewPrivs | Step::Landlock(_) => {}
     }
 }

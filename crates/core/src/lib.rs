@@ -7,6 +7,7 @@ pub mod doctor;
 mod error;
 mod explain;
 mod facts;
+mod filter;
 mod hint;
 mod landlock;
 mod negotiate;
@@ -21,6 +22,7 @@ pub use capability::{CapSet, UnknownCapability};
 pub use error::{ExecProblem, FailedStep, SpawnError};
 pub use explain::{Diagnosis, Failure, SYSCTLS, explain};
 pub use facts::{HelperFact, HostFacts, IdMapper, IdRange, KernelVersion, Os, Subordinate};
+pub use filter::SyscallFilter;
 pub use hint::{Hint, Knob};
 pub use landlock::{FileRules, Landlock};
 pub use negotiate::{

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use sandboxlib_config::{Isolation, Network, SandboxPath};
 use sandboxlib_mount::{MountPlan, PlanStep};
 
-use crate::{CapSet, IdRange, Landlock};
+use crate::{CapSet, IdRange, Landlock, SyscallFilter};
 
 /// What the child does between its birth and the command, step by step.
 ///
@@ -101,6 +101,11 @@ pub enum Step {
         /// By whom.
         writer: MapWriter,
     },
+    /// Nothing can make a further user namespace in the child's, which is its own: the limit of it
+    /// is 0 (namespaces(7), /proc/sys/user/max_user_namespaces). Where the script has a
+    /// [`SyscallFilter`](Self::SyscallFilter) that sees to it as well, a /proc that cannot be
+    /// written to is no failure.
+    LimitNamespaces,
     /// Processes started from here on are in a new time namespace.
     TimeNamespace,
     /// Mounts and unmounts no longer reach the child's mount namespace, nor leave it.
@@ -143,6 +148,10 @@ pub enum Step {
     /// usable, also by their names in /dev/fd, as far as they were opened for reading and
     /// writing.
     Landlock(Landlock),
+    /// The system calls of the command are filtered (seccomp(2)). It is the last step, and
+    /// carried out immediately before the command is executed: it does not bind what comes
+    /// before.
+    SyscallFilter(SyscallFilter),
 }
 
 impl Step {
@@ -203,6 +212,7 @@ impl fmt::Display for Step {
                     Ranges(gids)
                 )
             }
+            Self::LimitNamespaces => f.write_str("limit further user namespaces to 0"),
             Self::TimeNamespace => f.write_str("enter a new time namespace"),
             Self::PrivateMounts => f.write_str("make all mounts private"),
             Self::Mount(step) => step.fmt(f),
@@ -222,6 +232,7 @@ impl fmt::Display for Step {
             }
             Self::NoNewPrivs => f.write_str("set no_new_privs"),
             Self::Landlock(landlock) => landlock.fmt(f),
+            Self::SyscallFilter(filter) => write!(f, "load a system call filter: {filter}"),
         }
     }
 }

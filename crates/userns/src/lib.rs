@@ -7,7 +7,7 @@ mod support;
 use sandboxlib_config::{Capabilities, Config, Isolation, MountKind, UserNamespace};
 use sandboxlib_core::{
     Backend, CapSet, ChildScript, EffectiveConfig, HostFacts, Landlock, Launch, NamespaceSet, Os,
-    PrepareError, Reason, Step, Support,
+    PrepareError, Reason, Step, Support, SyscallFilter,
 };
 use sandboxlib_mount::MountPlan;
 
@@ -52,7 +52,14 @@ impl Backend for Userns {
         namespaces.user = identity.map.is_some();
         steps.push(Step::Namespaces(namespaces));
         let host_root = identity.may_become_host_root();
+        // Whoever has this capability in the user namespace can raise its limits again.
+        const SYS_RESOURCE: CapSet = CapSet::from_bits(1 << 24);
+        let limit = namespaces.user && !config.allow_nested;
+        let limited = limit && !keep.contains(SYS_RESOURCE);
         steps.extend(identity.map);
+        if limit {
+            steps.push(Step::LimitNamespaces);
+        }
         if config.namespaces.time == Isolation::Isolated {
             steps.push(Step::TimeNamespace);
         }
@@ -74,6 +81,12 @@ impl Backend for Userns {
         steps.push(Step::Capabilities(keep));
         steps.push(Step::NoNewPrivs);
         steps.extend(landlock.map(Step::Landlock));
+        if let Some(filter) = SyscallFilter::wanted(config, limited) {
+            if let Some(reason) = facts.seccomp_reason() {
+                return Err(reason.into());
+            }
+            steps.push(Step::SyscallFilter(filter));
+        }
         Ok(Launch::Direct(ChildScript { steps }))
     }
 }

@@ -102,6 +102,16 @@ impl HostFacts {
         })
     }
 
+    /// Why no system call can be filtered here, where that is certain.
+    #[must_use]
+    pub fn seccomp_reason(&self) -> Option<Reason> {
+        (self.seccomp == Some(false)).then(|| {
+            let knob = Knob::KernelConfig("CONFIG_SECCOMP_FILTER");
+            let hint = Hint::new(knob, "use a kernel with system call filters");
+            Reason::new("the kernel has no system call filters (seccomp)").hint(hint)
+        })
+    }
+
     /// Why no user namespace can be made here, where that is certain. `None` where it may work:
     /// the attempt will tell.
     #[must_use]

@@ -453,7 +453,7 @@ const SECCOMP_RET_ERRNO: u32 = libc::SECCOMP_RET_ERRNO;
 const SECCOMP_RET_USER_NOTIF: u32 = libc::SECCOMP_RET_USER_NOTIF;
 
 /// Whether filters can answer with this action (seccomp(2), `SECCOMP_GET_ACTION_AVAIL`).
-fn filter_action(action: u32) -> Result<(), Errno> {
+pub(super) fn filter_action(action: u32) -> Result<(), Errno> {
     const GET_ACTION_AVAIL: usize = 2;
     let number = usize::try_from(libc::SYS_seccomp).unwrap_or(usize::MAX);
     let args = [GET_ACTION_AVAIL, 0, &raw const action as usize, 0, 0, 0];
