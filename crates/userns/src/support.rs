@@ -9,11 +9,8 @@ pub(crate) fn support(facts: &HostFacts) -> Support {
     if let Some(reason) = facts.kernel_reason() {
         return Support::unusable(reason);
     }
-    let mut all = Support::nothing(Reason::new("the userns backend does not know it"))
+    let all = Support::nothing(Reason::new("the userns backend does not know it"))
         .with(Feature::ALL.iter().copied());
-    if let Some(reason) = facts.time_namespace_reason() {
-        all = all.lacks(Feature::Time, reason);
-    }
     match no_user_namespace(facts) {
         Some(reason) if !facts.capabilities.contains(CapSet::SYS_ADMIN) => {
             Support::unusable(reason)

@@ -27,14 +27,15 @@ use raw::{Errno, Fd, arg, nr};
 use wire::{Message, kind};
 
 const ECHILD: Errno = 10;
+const EINVAL: Errno = 22;
 const SIGKILL: i32 = 9;
 const SIGCHLD: usize = 17;
 const WNOHANG: usize = 1;
 const WALL: usize = 0x4000_0000;
 const POLLIN: i16 = 1;
 
-/// What the child that becomes the command has to know, and what it leaves if it fails. It
-/// shares this process's memory until it executes the command, and this process waits meanwhile.
+/// What the child that becomes the command has to know, and what it leaves if it fails. Both see
+/// it until the child executes the command, and this process waits meanwhile.
 struct Command {
     candidates: *const *const u8,
     count: usize,
@@ -183,21 +184,20 @@ struct Stack([u8; 8192]);
 
 /// Starts the command and waits until it is executed.
 fn start(command: &mut Command) -> Result<i32, Message> {
-    const CLONE_VM_VFORK_SIGCHLD: usize = 0x100 | 0x4000 | SIGCHLD;
-    let mut stack = core::mem::MaybeUninit::<Stack>::uninit();
-    // SAFETY: one past the end of the stack object, aligned as the object is.
-    let top = unsafe { stack.as_mut_ptr().add(1) }.cast::<u8>();
-    // SAFETY: the stack and `command` live in this frame, which waits for the child because of
-    // CLONE_VFORK; become_command does not return.
-    let cloned = unsafe {
-        raw::clone(
-            CLONE_VM_VFORK_SIGCHLD,
-            top,
-            ptr::null_mut(),
-            become_command,
-            ptr::from_mut(command).cast(),
-        )
-    };
+    const CLONE_VM: usize = 0x100;
+    let mut shared = ptr::from_mut(command);
+    // SAFETY: `command` is live for the call, which returns when the child has no use for it.
+    let mut cloned = unsafe { clone_command(CLONE_VM, shared) };
+    // On older kernels (6.1 among them) processes that share memory have to live in the same time
+    // namespace, and the child is to live in another one. So it gets memory of its own.
+    if cloned == Err(EINVAL)
+        && let Some(copy) = shared_copy(command)
+    {
+        shared = copy;
+        // SAFETY: the copy is there until this process ends, and its pointers are to memory of
+        // which the child has a copy at the same place.
+        cloned = unsafe { clone_command(0, shared) };
+    }
     match cloned {
         Err(errno) => {
             let mut message = Message::new(kind::EXEC_FAILED);
@@ -205,12 +205,48 @@ fn start(command: &mut Command) -> Result<i32, Message> {
             Err(message)
         }
         // Read through the pointer that the child had: it wrote behind the compiler's back.
-        // SAFETY: `command` is live and the child that wrote to it has ended or executed.
-        Ok(pid) => match unsafe { ptr::read_volatile(&raw const command.failure) } {
+        // SAFETY: what it points to is live, and the child that wrote to it has ended or executed.
+        Ok(pid) => match unsafe { ptr::read_volatile(&raw const (*shared).failure) } {
             Some(failure) => Err(failure),
             None => Ok(pid as i32),
         },
     }
+}
+
+/// Clones the child that becomes the command, and returns when it has, or has ended. `memory` is
+/// CLONE_VM, or 0 for memory of its own.
+///
+/// # Safety
+/// `command` must be valid for reads and writes in this process, and in the child as well.
+unsafe fn clone_command(memory: usize, command: *mut Command) -> Result<usize, Errno> {
+    const CLONE_VFORK: usize = 0x4000;
+    let mut stack = core::mem::MaybeUninit::<Stack>::uninit();
+    // SAFETY: one past the end of the stack object, aligned as the object is.
+    let top = unsafe { stack.as_mut_ptr().add(1) }.cast::<u8>();
+    // SAFETY: the stack lives in this frame, which waits for the child because of CLONE_VFORK, and
+    // so does `command`, by the contract; become_command does not return.
+    unsafe {
+        raw::clone(
+            memory | CLONE_VFORK | SIGCHLD,
+            top,
+            ptr::null_mut(),
+            become_command,
+            command.cast(),
+        )
+    }
+}
+
+/// A copy of `command` that a child with memory of its own writes its failure to all the same.
+fn shared_copy(command: &Command) -> Option<*mut Command> {
+    const PROT_READ_WRITE: usize = 3;
+    const MAP_SHARED_ANONYMOUS: usize = 0x21;
+    let args = [0, size_of::<Command>(), PROT_READ_WRITE, MAP_SHARED_ANONYMOUS, usize::MAX, 0];
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let copy = unsafe { raw::call(nr::MMAP, args) }.ok()? as *mut Command;
+    // SAFETY: the mapping is new, has room for it and begins at a page, and nothing else refers to
+    // it. A Command holds numbers and pointers, and has nothing to be dropped.
+    unsafe { ptr::copy_nonoverlapping(command, copy, 1) };
+    Some(copy)
 }
 
 /// Waits for the command's end or the parent's word, whichever comes first.
