@@ -11,9 +11,6 @@ pub(crate) fn support(facts: &HostFacts) -> Support {
     }
     let mut all = Support::nothing(Reason::new("the userns backend does not know it"))
         .with(Feature::ALL.iter().copied());
-    if let Some(reason) = facts.time_namespace_reason() {
-        all = all.lacks(Feature::Time, reason);
-    }
     if let Some(reason) = facts.seccomp_reason() {
         all = all.lacks(Feature::Seccomp, reason);
     }

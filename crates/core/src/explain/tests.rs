@@ -696,7 +696,6 @@ proptest! {
             d.facts.user_namespace_reason(),
             d.facts.apparmor_reason(),
             d.facts.kernel_reason(),
-            d.facts.time_namespace_reason(),
             d.facts.privilege_reason(),
             d.facts.subordinate_reason(),
         ].into_iter().flatten() {

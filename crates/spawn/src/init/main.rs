@@ -36,8 +36,8 @@ const WNOHANG: usize = 1;
 const WALL: usize = 0x4000_0000;
 const POLLIN: i16 = 1;
 
-/// What the child that becomes the command has to know, and what it leaves if it fails. It
-/// shares this process's memory until it executes the command, and this process waits meanwhile.
+/// What the child that becomes the command has to know, and what it leaves if it fails. Both see
+/// it until the child executes the command, and this process waits meanwhile.
 #[derive(Clone, Copy)]
 struct Command {
     path: *const u8,
@@ -268,8 +268,8 @@ fn start(command: &mut Command) -> Result<i32, Refusal> {
     command.failure = Failure::Nowhere;
     // SAFETY: `command` is live in the caller, and the child shares all memory.
     match unsafe { start_by(CLONE_VM, ptr::from_mut(command)) } {
-        // Before Linux 6.3 a process whose children are to be in another time namespace enters it
-        // by no exec, and may share its memory with none of them (clone(2)).
+        // On older kernels (6.1 among them) processes that share memory have to live in the same
+        // time namespace, and the child is to live in another one. So it gets memory of its own.
         Err(Refusal::Other { kind: kind::EXEC_FAILED, errno: EINVAL }) => match shared_copy(command) {
             // SAFETY: the mapping is shared and stays.
             Some(copy) => unsafe { start_by(0, copy) },
