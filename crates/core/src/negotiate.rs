@@ -301,6 +301,7 @@ mod tests {
         let mut c = Config::new(Root::Host);
         c.root_access = Some(RootAccess::ReadWrite);
         c.network = Network::Shared;
+        c.hidden = Some(Vec::new());
         let effective = negotiate(&c, &nothing).unwrap();
         assert_eq!(effective.config().seccomp, Seccomp::None);
         assert!(effective.config().allow_nested);

@@ -4,7 +4,7 @@
 mod identity;
 mod support;
 
-use sandboxlib_config::{Capabilities, Config, Isolation, MountKind, UserNamespace};
+use sandboxlib_config::{Capabilities, Config, Ids, Isolation, MountKind, UserNamespace};
 use sandboxlib_core::{
     Backend, CapSet, ChildScript, EffectiveConfig, HostFacts, Landlock, Launch, NamespaceSet, Os,
     PrepareError, Reason, Step, Support, SyscallFilter,
@@ -51,7 +51,16 @@ impl Backend for Userns {
         namespaces.mount = true;
         namespaces.user = identity.map.is_some();
         steps.push(Step::Namespaces(namespaces));
-        let host_root = identity.may_become_host_root();
+        let uid = match config.ids {
+            Ids::Pair { uid, .. } => uid,
+            Ids::Subordinate => 0,
+            _ => facts.uid,
+        };
+        // In a sandbox in this one procfs cannot be mounted where parts of this one are covered.
+        // A command that is not root and has no capability does not become it, so it may be left
+        // as it is.
+        let left_open = config.allow_nested && uid != 0 && keep.is_empty();
+        let host_root = identity.may_become_host_root() && !left_open;
         // Whoever has this capability in the user namespace can raise its limits again.
         const SYS_RESOURCE: CapSet = CapSet::from_bits(1 << 24);
         let limit = namespaces.user && !config.allow_nested;

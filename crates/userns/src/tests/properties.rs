@@ -420,8 +420,15 @@ proptest! {
             Step::IdMap { uids, .. } => uids.iter().any(|r| r.outside == 0),
             _ => true,
         };
-        prop_assert_eq!(guarded, if reaches { procs } else { 0 }, "{}", script);
-        prop_assert!(facts.uid != 0 || guarded == procs, "{}", script);
+        let uid = match effective.config().ids {
+            Ids::Pair { uid, .. } => uid,
+            Ids::Subordinate => 0,
+            _ => facts.uid,
+        };
+        let Step::Capabilities(kept) = steps[caps] else { unreachable!() };
+        let nests = effective.config().allow_nested && uid != 0 && kept.is_empty();
+        prop_assert_eq!(guarded, if reaches && !nests { procs } else { 0 }, "{}", script);
+        prop_assert!(facts.uid != 0 || nests || guarded == procs, "{}", script);
 
         // No capability opens a mask, and none comes from nowhere.
         let Step::Capabilities(keep) = steps[caps] else { unreachable!() };
