@@ -21,9 +21,19 @@ const LINKS: [(&str, &str); 5] = [
 ];
 const DIRS: [&str; 2] = ["pts", "shm"];
 
-/// The parts of procfs that root could change the host through, besides those that bwrap makes
-/// read-only itself (sys, sysrq-trigger, irq, bus).
-const PROC_PARTS: [&str; 4] = ["fs", "acpi", "scsi", "mtrr"];
+/// The parts of procfs that root could change the host through. bwrap looks after the first four
+/// itself, but asks whether the directory can be written to: /proc/sys cannot, by anybody, and the
+/// files in it can, by root.
+const PROC_PARTS: [&str; 8] = [
+    "sys",
+    "sysrq-trigger",
+    "irq",
+    "bus",
+    "fs",
+    "acpi",
+    "scsi",
+    "mtrr",
+];
 
 pub(crate) fn add(call: &mut HelperCall, steps: &[PlanStep], who: &Who) -> Result<(), Reason> {
     let mut options = Options {

@@ -65,16 +65,6 @@ const OPEN: &[Open] = &[
         "bwrap's first process can be traced by the command",
         &["init-fds", "init-trace", "init-memory", "init-environ"],
     ),
-    Open {
-        who: Some(Who::Root),
-        ..open(
-            BWRAP,
-            Escaped,
-            "bwrap leaves /proc/sys as it is where the directory cannot be written to, and the \
-             files in it can",
-            &["core-pattern", "modprobe"],
-        )
-    },
     // To be closed by a filter of system calls, and by refusing further user namespaces.
     open(
         ALL,
