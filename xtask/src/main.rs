@@ -13,6 +13,7 @@ mod bench;
 mod cli_docs;
 mod dist;
 mod doctor_docs;
+mod escapes;
 mod host;
 mod lab;
 mod lint;
@@ -34,6 +35,12 @@ Usage: cargo xtask COMMAND
   tidy                  the invariants of the workspace
   bench [--quick] [--pairs N] [--json] [--write]
                         run-sandbox against bwrap; --write: into docs/benchmarks.md
+  escapes [--backend B] [--technique T] [--as root|user] [--json] [--write]
+          [--against 'COMMAND ...']...
+                        ways out, tried against our backends, or against other programs: a name
+                        that is known, or a line with {root}, {work} and {ro}
+  escapes races|residue [--as root|user] [--rounds N]
+                        races, thousands of rounds; what 10,000 runs leave behind
   dist                  build target/dist/run-sandbox, static, as it is shipped
   man                   write target/man/run-sandbox.1
   doctor-docs           write docs/doctor.md: what the doctor says where something is missing
@@ -63,6 +70,7 @@ fn run() -> Result<ExitCode> {
     };
     match command.as_str() {
         "test" => return test::main(args),
+        "escapes" => return escapes::main(args),
         "tidy" => finish(args).and_then(|()| tidy::main())?,
         "lint" => finish(args).and_then(|()| lint::main())?,
         "bench" => bench::main(args)?,

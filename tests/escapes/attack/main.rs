@@ -208,6 +208,10 @@ impl<T> Named<T> for std::io::Result<T> {
 /// Everything that worked; if nothing did, everything that did not.
 fn any_of(attempts: impl IntoIterator<Item = Attempt>) -> Attempt {
     let (mut done, mut failed) = (Vec::new(), Vec::new());
+    let mut attempts = attempts.into_iter().peekable();
+    if attempts.peek().is_none() {
+        return Err("there was nothing to try it on".to_owned());
+    }
     for attempt in attempts {
         match attempt {
             Ok(what) => done.push(what),

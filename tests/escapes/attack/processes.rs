@@ -182,7 +182,7 @@ fn prlimit(args: &Args) -> Attempt {
 }
 
 fn setpriority(args: &Args) -> Attempt {
-    sys::set_priority(args.pid("victim"), 7).named("setpriority")?;
+    sys::set_priority(args.pid("victim"), 19).named("setpriority")?;
     Ok("changed a priority".to_owned())
 }
 

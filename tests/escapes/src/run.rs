@@ -62,6 +62,9 @@ pub fn all(
 ) -> Result<Vec<Row>, Broken> {
     let mut rows = Vec::new();
     let mut broken = Vec::new();
+    for target in targets.iter().filter(|target| !target.ours) {
+        starts(stage, program, target)?;
+    }
     for technique in techniques {
         let name = technique.name;
         let targets: Vec<_> = targets
@@ -87,6 +90,14 @@ pub fn all(
                             verdict,
                             detail,
                         }),
+                        // Another program may not bear what is put around it.
+                        Err(why) if !target.ours => rows.push(Row {
+                            technique,
+                            target: target.name.clone(),
+                            who: stage.who,
+                            verdict: Verdict::NotApplicable,
+                            detail: format!("{} did not start it: {why}", target.name),
+                        }),
                         Err(why) => broken.push(format!("{name} against {}: {why}", target.name)),
                     }
                 }
@@ -98,6 +109,14 @@ pub fn all(
     } else {
         Err(Broken(broken.join("\n")))
     }
+}
+
+/// Whether the attack program can be started in a sandbox at all.
+fn starts(stage: &Stage, program: &Path, target: &Target) -> Result<(), Broken> {
+    let Some(harmless) = crate::techniques().find(|t| t.name == "path") else {
+        return Ok(());
+    };
+    against(stage, program, harmless, target).map(drop)
 }
 
 /// Shows that the technique works where nothing stops it. The inner error is why it does not
@@ -300,7 +319,7 @@ fn limited(scene: &Scene<'_>) -> Option<String> {
     }
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let nice = stat.rsplit(") ").next()?.split(' ').nth(16)?.to_owned();
-    (nice == "7").then(|| "the victim has another priority".to_owned())
+    (nice == "19").then(|| "the victim has another priority".to_owned())
 }
 
 /// What came of a run.
