@@ -125,13 +125,10 @@ struct Played {
 }
 
 fn play(command: &mut Command) -> Result<Played> {
-    let output = command
-        .arg("--json")
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()?;
-    let found = serde_json::from_slice(&output.stdout)
-        .map_err(|_| format!("the suite could not be carried out: {}", output.status))?;
+    let output = command.arg("--json").stdin(Stdio::null()).output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let found = serde_json::from_slice(&output.stdout).map_err(|_| said.trim().to_owned())?;
+    eprint!("{said}");
     Ok(Played {
         found,
         expected: output.status.success(),
@@ -161,7 +158,9 @@ fn suite(options: &Options, place: &Path) -> Result<ExitCode> {
                     expected &= played.expected;
                     results.push(played.found);
                 }
-                (Err(why), Some(line)) => missing.push(format!("`{line}` as {who}: {why}")),
+                (Err(why), Some(line)) => {
+                    missing.push(format!("`{line}` as {who}: {why}").replace('\n', " "))
+                }
                 (Err(why), None) => return Err(why),
             }
         }
@@ -324,7 +323,7 @@ fn document(results: &[Value], table: &str, missing: &[String]) -> String {
         );
     }
     for line in missing {
-        let _ = writeln!(page, "\nNot tried: {}", line.replace('\n', " "));
+        let _ = writeln!(page, "\nNot tried: {line}");
     }
 
     page.push_str("\n## What is open in our backends, and why\n\n| as | backend | technique | | why |\n|---|---|---|---|---|\n");

@@ -1,12 +1,13 @@
 //! The network, and sockets of the host.
 
+use std::fs;
 use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::time::Duration;
 
-use super::{Args, Attack, Attempt, Named as _, any_of, hold, in_child, show, steal, sys};
+use super::{Args, Attack, Attempt, Named as _, any_of, hold, in_child, show, sys};
 use std::os::fd::AsRawFd as _;
 
 pub(crate) const ATTACKS: &[(&str, Attack)] = &[
@@ -96,5 +97,12 @@ fn packet(_: &Args) -> Attempt {
 
 /// Which sockets there are, of whom.
 fn unix_proc(_: &Args) -> Attempt {
-    any_of([steal("/proc/net/unix"), steal("/proc/self/net/unix")])
+    any_of(["/proc/net/unix", "/proc/self/net/unix"].map(|path| {
+        let text = fs::read_to_string(path).named(path)?;
+        // A host has many; what is looked for has this beginning.
+        let line = text.lines().find(|line| line.contains("@secret-"));
+        let line = line.ok_or_else(|| format!("{path} has nothing of interest"))?;
+        show(line.as_bytes());
+        Ok(format!("read {path}"))
+    }))
 }

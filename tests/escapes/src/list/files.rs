@@ -237,7 +237,8 @@ pub(super) const LIST: &[Technique] = &[
         "sh",
         "-c",
         "mount --bind {ro} {ro} && mount --make-shared {ro}; \
-         (sleep 0.15; mount -t tmpfs none {ro}/sub && cp {outside}/secret {ro}/sub/secret) & \
+         (n=0; while [ ! -e {work}/go ] && [ $n -lt 250 ]; do sleep 0.02; n=$((n+1)); done; \
+         mount -t tmpfs none {ro}/sub && cp {outside}/secret {ro}/sub/secret) & \
          \"$@\"; s=$?; wait; umount {ro}/sub; exit $s",
         "sh",
     ]),
