@@ -16,7 +16,7 @@ fn no_race_is_lost() {
         return;
     }
     let stage = Stage::new(Who::me()).unwrap();
-    let races = races::all(&run_sandbox(), &stage, 1000).unwrap_or_else(|why| panic!("{why}"));
+    let races = races::all(&run_sandbox(), &stage, 1500).unwrap_or_else(|why| panic!("{why}"));
     for race in races {
         println!(
             "{}: {} rounds: {}; {}",

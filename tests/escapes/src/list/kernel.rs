@@ -47,7 +47,8 @@ pub(super) const LIST: &[Technique] = &[
         "every device in /dev that is not for everybody",
         Witness::Harm(witness::device),
     )
-    .user(Control::Not(ROOT_ONLY)),
+    .user(Control::Not(ROOT_ONLY))
+    .lacks("this host has no such device"),
     Technique::new(
         "io-uring",
         "io_uring, around a filter of system calls",
@@ -77,7 +78,8 @@ pub(super) const LIST: &[Technique] = &[
         "being told of every file of the file system",
         Witness::Process(witness::fanotify),
     )
-    .user(Control::Not(ROOT_ONLY)),
+    .user(Control::Not(ROOT_ONLY))
+    .lacks("this kernel tells nobody of a whole file system"),
     Technique::new("i386", "32-bit system calls", Witness::Told)
         .lacks("this kernel has no 32-bit system calls"),
 ];
