@@ -1,7 +1,7 @@
 //! The escape suite: techniques, tried from inside against sandboxes, each with a canary outside.
 //!
 //! An attack that never works proves nothing, so each is shown to work first: without a sandbox,
-//! or in one that is weakened. Whether it worked is seen from outside. [`run`](crate::run) holds
+//! or in one that is weakened. Whether it worked is seen from outside. [`run`] holds
 //! the techniques against our backends; `cargo xtask escapes` does so against other programs too.
 #![forbid(unsafe_code)]
 #![allow(
