@@ -46,10 +46,10 @@ fn landlock_stands_behind_the_mounts() {
         let mut config = config.clone();
         (config.seccomp, config.allow_nested) = (Seccomp::None, false);
         let script = script(&config, &facts);
-        let lines = script
+        let mut lines = script
             .lines()
             .filter(|line| !line.ends_with("no further namespaces"));
-        lines.last().unwrap().to_owned()
+        lines.next_back().unwrap().to_owned()
     };
     let none = " 13  set no_new_privs";
     assert_eq!(last(&build(), 0), none);
