@@ -258,9 +258,8 @@ pub const BUILD: &[Closed] = &[
             allow(&[int(0, 1)]),
             allow(&[int(0, 2)]),
             allow(&[int(0, 10)]),
-            // NETLINK_ROUTE and NETLINK_KOBJECT_UEVENT.
+            // NETLINK_ROUTE.
             allow(&[int(0, 16), int(2, 0)]),
-            allow(&[int(0, 16), int(2, 15)]),
             Rule {
                 when: When::All(&[int(0, 16)]),
                 action: EPROTONOSUPPORT,
@@ -269,8 +268,8 @@ pub const BUILD: &[Closed] = &[
         ],
         why: "vsock talks to the machine's host past every network namespace, and the others are \
               seldom used code that a socket call loads into the kernel. Of netlink, route (the \
-              C library asks it for addresses) and kobject_uevent (libudev) are open; any other \
-              protocol answers EPROTONOSUPPORT",
+              C library asks it for addresses) is open; any other protocol answers \
+              EPROTONOSUPPORT, kobject_uevent among them, which tells of the host's devices",
     },
     Closed {
         calls: &["socketpair"],

@@ -68,12 +68,12 @@ pub(crate) mod nr {
 }
 
 /// A system call by the numbers and the door of 32-bit programs, of one that takes numbers alone:
-/// exit(1), getpid(20) or unshare(310). `None` where there is no such door.
+/// unshare(310) or userfaultfd(374). `None` where there is no such door.
 ///
 /// # Panics
 /// Of another number.
 pub(crate) fn int80(number: usize, word: usize) -> Option<isize> {
-    assert!([20, 310].contains(&number), "takes no pointer");
+    assert!([310, 374].contains(&number), "takes no pointer");
     let returned: i32;
     // SAFETY: the calls that are let through take numbers and change no memory. rbx cannot be named
     // as an operand, so it is exchanged and put back. The kernel clears r8 to r11.

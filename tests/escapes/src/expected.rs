@@ -18,18 +18,19 @@ struct Open {
 const ALL: &[&str] = &["userns", "bubblewrap", "linux-user-chroot", "chroot"];
 const CHROOT: &[&str] = &["chroot"];
 const BWRAP: &[&str] = &["bubblewrap"];
+const CLASSIC: &[&str] = &["linux-user-chroot"];
+/// Those that start a program which mounts: no second wall can be put around that.
+const HELPERS: &[&str] = &["bubblewrap", "linux-user-chroot"];
 
-const NESTED: &str = "further user namespaces can be made inside";
-const UNFILTERED: &str = "system calls are not filtered yet";
+const UNFILTERED: &str = "the classic command line filters no system calls";
 const ON_PURPOSE: &str = "what is passed on purpose leads wherever it leads";
 const SOCKETS: &str = "a socket that can be seen can be connected to";
 const NO_BOUNDARY: &str = "the chroot backend is no boundary: it shares network, IPC and user \
                            namespace with the host";
 
 const OPEN: &[Open] = &[
-    // By design.
     open(
-        ALL,
+        HELPERS,
         Escaped,
         ON_PURPOSE,
         &["stdin-directory", "stdout-reopen"],
@@ -40,19 +41,9 @@ const OPEN: &[Open] = &[
         "a socket below a writable directory is shown on purpose",
         &["writable-socket"],
     ),
-    open(
-        CHROOT,
-        Escaped,
-        NO_BOUNDARY,
-        &[
-            "tcp-host",
-            "abstract-socket",
-            "unix-proc",
-            "sysv-shm",
-            "posix-mq",
-        ],
-    ),
-    open(CHROOT, Partial, NO_BOUNDARY, &["namespace-handle"]),
+    open(ALL, Escaped, SOCKETS, &["pathname-socket"]),
+    open(HELPERS, Escaped, SOCKETS, &["scm-rights"]),
+    open(CHROOT, Escaped, NO_BOUNDARY, &["unix-proc", "sysv-shm"]),
     open(
         BWRAP,
         Escaped,
@@ -65,11 +56,19 @@ const OPEN: &[Open] = &[
         "bwrap's first process can be traced by the command",
         &["init-fds", "init-trace", "init-memory", "init-environ"],
     ),
-    // To be closed by a filter of system calls, and by refusing further user namespaces.
+    Open {
+        who: Some(Who::Root),
+        ..open(
+            BWRAP,
+            Partial,
+            "bwrap cannot cover what may be missing",
+            &["kernel-files"],
+        )
+    },
     open(
-        ALL,
+        CLASSIC,
         Partial,
-        NESTED,
+        UNFILTERED,
         &[
             "nested-unshare",
             "nested-clone",
@@ -77,18 +76,6 @@ const OPEN: &[Open] = &[
             "nested-i386",
             "nested-mount",
             "packet-socket",
-        ],
-    ),
-    Open {
-        who: Some(Who::User),
-        ..open(ALL, Partial, NESTED, &["overlay"])
-    },
-    open(CHROOT, Escaped, NESTED, &["fresh-proc", "fresh-sysfs"]),
-    open(
-        ALL,
-        Partial,
-        UNFILTERED,
-        &[
             "vsock",
             "alg-socket",
             "netlink-uevent",
@@ -100,30 +87,11 @@ const OPEN: &[Open] = &[
             "i386",
         ],
     ),
-    open(ALL, Escaped, UNFILTERED, &["keyring"]),
     Open {
-        who: Some(Who::Root),
-        ..open(
-            &["bubblewrap", "chroot"],
-            Escaped,
-            "there is no user namespace with a keyring of its own",
-            &["user-keyring"],
-        )
+        who: Some(Who::User),
+        ..open(CLASSIC, Partial, UNFILTERED, &["overlay"])
     },
-    // To be closed by hiding what the host shows.
-    open(ALL, Escaped, SOCKETS, &["pathname-socket", "scm-rights"]),
-    open(
-        ALL,
-        Partial,
-        "the kernel's tables in /proc are shown",
-        &["kernel-files"],
-    ),
-    open(
-        &["userns on /"],
-        Escaped,
-        "the host's / shows what the caller can read",
-        &["host-var-tmp", "host-home", "host-run"],
-    ),
+    open(CLASSIC, Escaped, UNFILTERED, &["keyring"]),
 ];
 
 const fn open(

@@ -61,7 +61,7 @@ pub fn ours(program: &Path, who: Who) -> Vec<Target> {
             ..target("linux-user-chroot", "-e linux-user-chroot --prefer all")
         },
     ];
-    let shown = "--ro-bind {attack} /attack";
+    let shown = "--cwd / --ro-bind {attack} /attack";
     targets.push(Target {
         words: line(&format!("-e userns {shown}"), "/"),
         host_root: true,

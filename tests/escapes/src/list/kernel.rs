@@ -80,6 +80,11 @@ pub(super) const LIST: &[Technique] = &[
     )
     .user(Control::Not(ROOT_ONLY))
     .lacks("this kernel tells nobody of a whole file system"),
-    Technique::new("i386", "32-bit system calls", Witness::Told)
-        .lacks("this kernel has no 32-bit system calls"),
+    Technique::new(
+        "i386",
+        "userfaultfd by its 32-bit number, around a filter of system calls",
+        Witness::Process(witness::userfaultfd),
+    )
+    .root(ORDINARY)
+    .lacks("this kernel has no 32-bit system calls"),
 ];
