@@ -428,7 +428,9 @@ const DAMAGES: &[(&str, &str, Damage)] = &[
                     };
                 }
             });
-            without(steps, |step| matches!(step, Step::ProtectProc(_)));
+            without(steps, |step| {
+                matches!(step, Step::ProtectProc(_) | Step::MaskKeys(_))
+            });
         },
     ),
     ("devices_are_those_promised", "a device left out", |steps| {
@@ -612,7 +614,9 @@ const DAMAGES_AS_ROOT: &[(&str, &str, Damage)] = &[
         "proc_is_no_lever",
         "settings that can be written",
         |steps| {
-            without(steps, |step| matches!(step, Step::ProtectProc(_)));
+            without(steps, |step| {
+                matches!(step, Step::ProtectProc(_) | Step::MaskKeys(_))
+            });
         },
     ),
     ("a_user_namespace_of_its_own", "the caller's", |steps| {

@@ -4,7 +4,7 @@
 use sandboxlib_config::{Capabilities, Config, Feature, Ids, Isolation, Root};
 use sandboxlib_core::{
     Backend, CapSet, ChildScript, EffectiveConfig, Hint, HostFacts, Knob, Landlock, Launch,
-    NamespaceSet, Os, PrepareError, Reason, Step, Support, SyscallFilter,
+    NamespaceSet, Os, PrepareError, ProcGuard, Reason, Step, Support, SyscallFilter,
 };
 use sandboxlib_mount::MountPlan;
 
@@ -117,7 +117,7 @@ impl Backend for Chroot {
             steps.push(Step::Namespaces(namespaces));
             steps.push(Step::PrivateMounts);
             // Root inside is root on the host here: its procfs must not become a lever.
-            steps.extend(Step::mounts(plan, true));
+            steps.extend(Step::mounts(plan, ProcGuard::Whole));
             steps.push(Step::Chroot);
         } else {
             let root = match &config.root {

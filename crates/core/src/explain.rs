@@ -222,7 +222,9 @@ fn script(out: &mut Hints, step: &Step, detail: &'static str, errno: i32, d: &Di
         Step::TimeNamespace => birth::time_namespace(out, errno, d),
         Step::PrivateMounts => mounts::arrangement(out, detail, errno, d),
         Step::Mount(plan) => mounts::plan_step(out, plan, detail, errno, d),
-        Step::ProtectProc(at) => mounts::protect_proc(out, at, detail, errno, d),
+        Step::ProtectProc(at) | Step::MaskKeys(at) => {
+            mounts::protect_proc(out, at, detail, errno, d)
+        }
         Step::PivotRoot => mounts::pivot_root(out, detail, errno, d),
         Step::Chroot => mounts::chroot(out, None, detail, errno, d),
         Step::ChrootTo(path) => mounts::chroot(out, Some(path), detail, errno, d),

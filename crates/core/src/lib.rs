@@ -29,5 +29,5 @@ pub use negotiate::{
     Degradation, EffectiveConfig, NegotiateError, Refusal, Request, negotiate, requests,
 };
 pub use outcome::{End, Enforcement, KillScope, Outcome, Started};
-pub use script::{ChildScript, MapWriter, NamespaceSet, Step};
+pub use script::{ChildScript, MapWriter, NamespaceSet, ProcGuard, Step};
 pub use support::{Reason, Support};

@@ -7,7 +7,7 @@ mod support;
 use sandboxlib_config::{Capabilities, Config, Ids, Isolation, MountKind, UserNamespace};
 use sandboxlib_core::{
     Backend, CapSet, ChildScript, EffectiveConfig, HostFacts, Landlock, Launch, NamespaceSet, Os,
-    PrepareError, Reason, Step, Support, SyscallFilter,
+    PrepareError, ProcGuard, Reason, Step, Support, SyscallFilter,
 };
 use sandboxlib_mount::MountPlan;
 
@@ -56,11 +56,14 @@ impl Backend for Userns {
             Ids::Subordinate => 0,
             _ => facts.uid,
         };
-        // In a sandbox in this one procfs cannot be mounted where parts of this one are covered.
-        // A command that is not root and has no capability does not become it, so it may be left
-        // as it is.
-        let left_open = config.allow_nested && uid != 0 && keep.is_empty();
-        let host_root = identity.may_become_host_root() && !left_open;
+        let powerless = uid != 0 && keep.is_empty();
+        let guard = match (identity.may_become_host_root(), config.allow_nested) {
+            // One that is not root and has no capability does not become it.
+            (true, true) if powerless => ProcGuard::Nothing,
+            (true, _) => ProcGuard::Whole,
+            (false, true) => ProcGuard::Nothing,
+            (false, false) => ProcGuard::Keys,
+        };
         // Whoever has this capability in the user namespace can raise its limits again.
         const SYS_RESOURCE: CapSet = CapSet::from_bits(1 << 24);
         let limit = namespaces.user && !config.allow_nested;
@@ -76,7 +79,7 @@ impl Backend for Userns {
         steps.push(Step::PrivateMounts);
         // Files of procfs that belong to root are open to whoever is root on the host, with or
         // without capabilities, in whatever user namespace.
-        steps.extend(Step::mounts(plan, host_root));
+        steps.extend(Step::mounts(plan, guard));
         if namespaces.net {
             steps.push(Step::Loopback);
         }

@@ -56,15 +56,12 @@ const OPEN: &[Open] = &[
         "bwrap's first process can be traced by the command",
         &["init-fds", "init-trace", "init-memory", "init-environ"],
     ),
-    Open {
-        who: Some(Who::Root),
-        ..open(
-            BWRAP,
-            Partial,
-            "bwrap cannot cover what may be missing",
-            &["kernel-files"],
-        )
-    },
+    open(
+        BWRAP,
+        Partial,
+        "bwrap cannot cover what may be missing",
+        &["kernel-files"],
+    ),
     open(
         CLASSIC,
         Partial,
@@ -89,7 +86,7 @@ const OPEN: &[Open] = &[
     ),
     Open {
         who: Some(Who::User),
-        ..open(CLASSIC, Partial, UNFILTERED, &["overlay"])
+        ..open(CLASSIC, Partial, UNFILTERED, &["overlay", "kernel-files"])
     },
     open(CLASSIC, Escaped, UNFILTERED, &["keyring"]),
 ];

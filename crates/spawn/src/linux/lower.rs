@@ -48,10 +48,10 @@ impl Lowered {
 /// and so the owner of these files, with or without capabilities (kernel documentation,
 /// Documentation/filesystems/proc.rst; proc(5)).
 ///
-/// To an ordinary user all of them are read-only or closed by their permissions, or (kallsyms,
-/// keys) show it nothing but its own; and a procfs with something mounted on it would keep it from
-/// mounting one of its own, in a sandbox inside the sandbox (mount_namespaces(7)). So nothing is
-/// done for it. What is left out: iomem, ioports and modules have their addresses blanked for
+/// To an ordinary user all of them are read-only or closed by their permissions, or (kallsyms) show
+/// it nothing, but for keys, which shows its own; and a procfs with something mounted on it would
+/// keep it from mounting one of its own, in a sandbox inside the sandbox (mount_namespaces(7)). So
+/// keys is all that is masked for it, and only where no sandbox inside is wanted. What is left out: iomem, ioports and modules have their addresses blanked for
 /// whoever lacks capabilities on the host; config.gz and cmdline are no secret; interrupts,
 /// softirqs and stat tell the time of events, as many other things do, and programs count
 /// processors by them.
@@ -216,6 +216,11 @@ impl Lowering {
                     let at = relative(&at.join(name).map_err(|e| refuse(*name, e))?)?;
                     self.op(Action::Protect { at, how: *how });
                 }
+            }
+            Step::MaskKeys(at) => {
+                let at = relative(&at.join("keys").map_err(|e| refuse("keys", e))?)?;
+                let how = Protection::Mask;
+                self.op(Action::Protect { at, how });
             }
             Step::PivotRoot => self.op(Action::PivotRoot),
             Step::Chroot => self.op(Action::Chroot),

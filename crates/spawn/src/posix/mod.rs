@@ -80,6 +80,7 @@ fn lower(step: &Step) -> Result<start::Action, SpawnError> {
         Step::PrivateMounts
         | Step::Mount(_)
         | Step::ProtectProc(_)
+        | Step::MaskKeys(_)
         | Step::PivotRoot
         | Step::Chroot => "mounts of a sandbox's own",
         Step::Loopback => "network namespaces",

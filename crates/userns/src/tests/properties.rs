@@ -301,7 +301,7 @@ proptest! {
         for (i, step) in steps.iter().enumerate() {
             match step {
                 Step::Mount(_) => prop_assert!(private < i && i < pivot, "{}", script),
-                Step::ProtectProc(at) => {
+                Step::ProtectProc(at) | Step::MaskKeys(at) => {
                     let mounted = Step::Mount(PlanStep::Proc { to: at.clone() });
                     let before = steps[..i].contains(&mounted);
                     prop_assert!(before && i < pivot, "{}", script);
@@ -427,6 +427,9 @@ proptest! {
         };
         let Step::Capabilities(kept) = steps[caps] else { unreachable!() };
         let nests = effective.config().allow_nested && uid != 0 && kept.is_empty();
+        let keys = steps.iter().filter(|s| matches!(s, Step::MaskKeys(_))).count();
+        let allowed = effective.config().allow_nested;
+        prop_assert_eq!(keys, if reaches || allowed { 0 } else { procs }, "{}", script);
         prop_assert_eq!(guarded, if reaches && !nests { procs } else { 0 }, "{}", script);
         prop_assert!(facts.uid != 0 || nests || guarded == procs, "{}", script);
 

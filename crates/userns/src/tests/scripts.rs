@@ -27,14 +27,15 @@ fn a_build_of_an_ordinary_user() {
   4  make all mounts private
   5  root \"/r\" read-only
   6  proc on \"/proc\"
-  7  bind dir \"/r/tmp\" on \"/build\" read-write
-  8  tmpfs on \"/tmp\" mode 1777
-  9  bring the loopback interface up
- 10  pivot_root into the tree and detach the host's
- 11  start a new session
- 12  give up all capabilities
- 13  set no_new_privs
- 14  load a system call filter: build, no further namespaces
+  7  mask the list of keys in \"/proc\"
+  8  bind dir \"/r/tmp\" on \"/build\" read-write
+  9  tmpfs on \"/tmp\" mode 1777
+ 10  bring the loopback interface up
+ 11  pivot_root into the tree and detach the host's
+ 12  start a new session
+ 13  give up all capabilities
+ 14  set no_new_privs
+ 15  load a system call filter: build, no further namespaces
 "
     );
 }
@@ -51,7 +52,7 @@ fn landlock_stands_behind_the_mounts() {
             .filter(|line| !line.ends_with("no further namespaces"));
         lines.next_back().unwrap().to_owned()
     };
-    let none = " 13  set no_new_privs";
+    let none = " 14  set no_new_privs";
     assert_eq!(last(&build(), 0), none);
     // What it would forbid could not be told apart from what is wanted.
     assert_eq!(last(&build(), 1), none);
@@ -72,7 +73,7 @@ fn landlock_stands_behind_the_mounts() {
             "restrict by Landlock ABI 10: files sockets abstract-sockets signals",
         ),
     ] {
-        assert_eq!(last(&build(), abi), format!(" 14  {says}; {read_only}"));
+        assert_eq!(last(&build(), abi), format!(" 15  {says}; {read_only}"));
     }
     let mut config = build();
     config.root_access = Some(RootAccess::ReadWrite);
