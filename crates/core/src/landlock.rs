@@ -32,8 +32,9 @@ pub struct Landlock {
 pub struct FileRules {
     /// Where files can be changed. Everything below the root may be read.
     pub writable: Vec<SandboxPath>,
-    /// The sockets that may be connected to besides those below `writable` and those that the
-    /// sandbox has made itself. Without effect before [`Landlock::SOCKETS`].
+    /// The sockets, and directories of sockets, that may be connected to besides those below
+    /// `writable` and those that the sandbox has made itself. Without effect before
+    /// [`Landlock::SOCKETS`]; what is there when it is planned has been closed by the plan anyway.
     pub sockets: Vec<SandboxPath>,
 }
 
@@ -122,6 +123,11 @@ impl FileRules {
                     rules.write_below(to);
                 }
                 _ => {}
+            }
+        }
+        for path in &plan.sockets {
+            if !rules.is_writable(path) && !rules.sockets.contains(path) {
+                rules.sockets.push(path.clone());
             }
         }
         rules
