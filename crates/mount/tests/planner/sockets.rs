@@ -82,7 +82,9 @@ fn a_bind_decides_about_those_in_it_wherever_it_is() {
     let mut config = root();
     config.root_access = Some(RootAccess::ReadWrite);
     for target in ["/mnt/ro", "/mnt/again"] {
-        config.mounts.push(Mount::bind_read_only("/srv/link", at(target)));
+        config
+            .mounts
+            .push(Mount::bind_read_only("/srv/link", at(target)));
     }
     config.mounts.push(Mount::bind("/srv/d", at("/mnt/rw")));
     let expected = [
@@ -143,15 +145,24 @@ fn those_that_are_named_stay_open() {
         (&["/"], &[], &["/"]),
     ];
     for (named, left, places) in table {
-        assert_eq!(open(config.clone(), named), (strings(left), strings(places)));
+        assert_eq!(
+            open(config.clone(), named),
+            (strings(left), strings(places))
+        );
     }
     // In a place that is hidden, and in one that is not.
     let (left, _) = open(hosts_root(), &["/run/a", "/var/lib/socket"]);
-    assert_eq!(left, ["/root-dir/socket", "/srv/d/socket", "/srv/d/sub/socket"]);
+    assert_eq!(
+        left,
+        ["/root-dir/socket", "/srv/d/socket", "/srv/d/sub/socket"]
+    );
 
     config.sockets = vec![at("/mnt/none")];
     let error = plan(&config, &host()).unwrap_err().to_string();
-    assert_eq!(error, r#"the socket "/mnt/none" does not exist in the root"#);
+    assert_eq!(
+        error,
+        r#"the socket "/mnt/none" does not exist in the root"#
+    );
 }
 
 #[test]

@@ -54,7 +54,8 @@ fn path_in(line: &[u8]) -> Option<&Path> {
     }
     // One blank, and then the path with any that are its own.
     let path = rest.get(1..)?;
-    path.starts_with(b"/").then(|| Path::new(OsStr::from_bytes(path)))
+    path.starts_with(b"/")
+        .then(|| Path::new(OsStr::from_bytes(path)))
 }
 
 /// Of `paths`, which are as the binders wrote them, those that lead to a socket, without links.
@@ -94,7 +95,10 @@ mod tests {
             0000000000000000: 00000002 00000000 00000000 0002 01     9 relative/path\n\
             0000000000000000: 00000002 00000000 00000000 0005 01    10 /run/\xff \n\
             the rest of a name\n";
-        let expected = [Path::new("/run/a b"), Path::new(OsStr::from_bytes(b"/run/\xff "))];
+        let expected = [
+            Path::new("/run/a b"),
+            Path::new(OsStr::from_bytes(b"/run/\xff ")),
+        ];
         assert_eq!(paths(table), BTreeSet::from(expected));
         assert!(paths(b"").is_empty());
     }
