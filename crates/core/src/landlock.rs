@@ -76,12 +76,21 @@ impl Landlock {
         })
     }
 
+    /// Not where those everywhere may be connected to.
+    fn covers_sockets(&self) -> bool {
+        let everywhere = |files: &FileRules| {
+            let mut open = files.writable.iter().chain(&files.sockets);
+            open.any(SandboxPath::is_root)
+        };
+        self.abi >= Self::SOCKETS && self.files.as_ref().is_some_and(|files| !everywhere(files))
+    }
+
     /// What it covers on this kernel, in the words of reports.
     pub fn covers(&self) -> impl Iterator<Item = &'static str> + use<> {
         let files = self.files.is_some();
         [
             (files, "files"),
-            (files && self.abi >= Self::SOCKETS, "sockets"),
+            (self.covers_sockets(), "sockets"),
             (self.abi >= Self::SCOPES, "abstract-sockets"),
             (self.no_signals && self.abi >= Self::SCOPES, "signals"),
             (self.no_ports, "tcp"),

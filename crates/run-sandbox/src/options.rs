@@ -299,7 +299,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         Group::Files,
         &["allow-socket"],
         &["PATH"],
-        "let the unix socket PATH be used although it is read-only or hidden",
+        "let the unix socket PATH be connected to",
     )
     .more(
         "May be repeated. PATH is absolute, as seen inside, and exists; a directory stands for all \
