@@ -12,10 +12,11 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use sandboxlib::core::Landlock;
 use sandboxlib::{Mount, Root, Sandbox, SandboxPath};
-use sandboxlib_tests::{RunSandbox, host_can, skip};
+use sandboxlib_tests::{Filter, RunSandbox, host_can, run_sandbox, skip};
 use tempfile::TempDir;
 
 /// The ways to run with the host's root, as options. None counts on the second wall, so that what
@@ -184,6 +185,38 @@ fn it_is_shown_before_it_is_done() {
             .sh("true");
         let text = format!("{}{}", done.out, done.err);
         assert!(text.contains("/mnt/sub/stream"), "{text}");
+    }
+}
+
+/// As on Linux before 5.12, where a mount gets its attributes in another way.
+#[test]
+fn sockets_are_closed_without_mount_setattr() {
+    if ways().is_empty() {
+        return;
+    }
+    let Some(filter) = Filter::build() else {
+        return;
+    };
+    let sockets = Sockets::new();
+    let script = "use Socket; socket(my $s, PF_UNIX, SOCK_STREAM, 0) or die; \
+                  print connect($s, pack_sockaddr_un('/mnt/stream')) ? 'open' : 'closed'";
+    for (options, answer) in [(vec![], "closed"), (vec!["--allow-socket", "/mnt"], "open")] {
+        let output = Command::new(filter.path())
+            .arg("--no-mount-setattr")
+            .arg(run_sandbox())
+            .args(["-e", "userns", "--no-landlock", "--ro-bind"])
+            .arg(sockets.path())
+            .arg("/mnt")
+            .args(options)
+            .args(["--cwd", "/", "/", "perl", "-e", script])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            answer,
+            "{output:?}"
+        );
     }
 }
 
