@@ -11,4 +11,5 @@ mod model;
 mod properties;
 mod rules;
 mod scale;
+mod sockets;
 mod spelling;

@@ -160,7 +160,9 @@ fn needs_scratch(script: &ChildScript) -> bool {
     script.steps.iter().any(|step| {
         matches!(
             step,
-            Step::Mount(PlanStep::File { .. } | PlanStep::Mask { .. })
+            Step::Mount(
+                PlanStep::File { .. } | PlanStep::Mask { .. } | PlanStep::CloseSocket { .. }
+            )
         )
     })
 }
@@ -326,6 +328,7 @@ impl Lowering {
                 to: relative(to)?,
                 directory: *node == Node::Dir,
             },
+            PlanStep::CloseSocket { to } => Action::CloseSocket { to: relative(to)? },
             PlanStep::MakeDir {
                 at,
                 mode,
