@@ -254,12 +254,12 @@ fn take(
         Id::Network => set.network = Some(given.read(FromStr::from_str)?),
         Id::Share => {
             let namespace: Namespace = given.read(FromStr::from_str)?;
-            set.isolate.retain(|other| *other != namespace);
+            forget(set, namespace);
             set.share.push(namespace);
         }
         Id::Isolate => {
             let namespace: Namespace = given.read(FromStr::from_str)?;
-            set.share.retain(|other| *other != namespace);
+            forget(set, namespace);
             set.isolate.push(namespace);
         }
         Id::Hostname => {
@@ -319,6 +319,13 @@ fn take(
         Id::Verbose => args.verbose = true,
     }
     Ok(())
+}
+
+/// Takes back what was said about a namespace: the last word counts, and the lists stay short.
+fn forget(settings: &mut Settings, namespace: Namespace) {
+    for list in [&mut settings.share, &mut settings.isolate] {
+        list.retain(|other| *other != namespace);
+    }
 }
 
 /// The format that was asked for, text if none was.
