@@ -202,7 +202,8 @@ fn say_failure(failure: &Failure) {
 
 /// Prints a message of this program. Where it cannot be printed there is nobody to tell.
 fn say(message: &str) {
-    let _ = io::stderr().write_all(format!("{}: {message}\n", options::NAME).as_bytes());
+    let text = format!("{}: {}\n", options::NAME, bytes::line(message));
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// Prints what was asked for. A reader that has seen enough is no failure.

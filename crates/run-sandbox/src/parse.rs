@@ -150,7 +150,9 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
 
 fn unknown(long: &str) -> String {
     let names = || OPTIONS.iter().flat_map(|opt| opt.long.iter().copied());
+    // A word of any length is compared with words that could be meant.
     let near = names()
+        .filter(|name| name.len().abs_diff(long.len()) <= 1 + name.len() / 5)
         .map(|name| (distance(name, long), name))
         .min()
         .filter(|(distance, name)| *distance <= 1 + name.len() / 5);
