@@ -209,7 +209,10 @@ fn say(message: &str) {
 /// Prints what was asked for. A reader that has seen enough is no failure.
 fn print(text: &str) -> Result<u8, Failure> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out
+        .write_all(bytes::lines(text).as_bytes())
+        .and_then(|()| out.flush())
+    {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             Err(format!("cannot write to standard output: {}", settings::system(&e)).into())
         }
