@@ -456,6 +456,9 @@ impl Given<'_> {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStringExt;
 
