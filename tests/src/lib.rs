@@ -9,6 +9,7 @@
     reason = "part of the tests, where a surprise ends the test"
 )]
 
+mod compile;
 mod filter;
 mod program;
 mod root;
@@ -16,6 +17,7 @@ mod skip;
 pub mod snapshot;
 pub mod watch;
 
+pub use compile::Compiled;
 pub use filter::Filter;
 pub use program::{Done, RunSandbox, run_sandbox};
 pub use root::{Lab, TinyRoot, install};

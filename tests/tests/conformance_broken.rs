@@ -18,7 +18,7 @@ use sandboxlib::core::{
 };
 use sandboxlib::mount::{BindSource, MountPlan, Node, PlanStep, ShadowEntry};
 use sandboxlib::userns::Userns;
-use sandboxlib::{Access, Feature, SandboxPath};
+use sandboxlib::{Access, Feature, SandboxPath, Seccomp};
 use sandboxlib_conformance::{Case, Verdict, cases, run};
 use sandboxlib_tests::{host_can, skip};
 
@@ -428,7 +428,9 @@ const DAMAGES: &[(&str, &str, Damage)] = &[
                     };
                 }
             });
-            without(steps, |step| matches!(step, Step::ProtectProc(_)));
+            without(steps, |step| {
+                matches!(step, Step::ProtectProc(_) | Step::MaskKeys(_))
+            });
         },
     ),
     ("devices_are_those_promised", "a device left out", |steps| {
@@ -580,7 +582,31 @@ const DAMAGES: &[(&str, &str, Damage)] = &[
             }
         }
     }),
+    ("system_calls_are_filtered", "no filter", no_filter),
+    (
+        "system_calls_are_filtered",
+        "another filter than the one asked for",
+        |steps| {
+            for step in steps {
+                if let Step::SyscallFilter(filter) = step {
+                    filter.seccomp = Seccomp::Build;
+                }
+            }
+        },
+    ),
+    (
+        "no_further_user_namespaces",
+        "neither a limit nor a filter",
+        |steps| {
+            without(steps, |step| *step == Step::LimitNamespaces);
+            no_filter(steps);
+        },
+    ),
 ];
+
+fn no_filter(steps: &mut Vec<Step>) {
+    without(steps, |step| matches!(step, Step::SyscallFilter(_)));
+}
 
 /// The same, of what only root's sandboxes can be without.
 const DAMAGES_AS_ROOT: &[(&str, &str, Damage)] = &[
@@ -588,7 +614,9 @@ const DAMAGES_AS_ROOT: &[(&str, &str, Damage)] = &[
         "proc_is_no_lever",
         "settings that can be written",
         |steps| {
-            without(steps, |step| matches!(step, Step::ProtectProc(_)));
+            without(steps, |step| {
+                matches!(step, Step::ProtectProc(_) | Step::MaskKeys(_))
+            });
         },
     ),
     ("a_user_namespace_of_its_own", "the caller's", |steps| {

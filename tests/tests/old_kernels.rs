@@ -1,5 +1,6 @@
-//! Kernels without mount_setattr(2), which Linux has since 5.12. Here a system call filter says
-//! that there is none, so that what is done instead can be held against the call itself.
+//! What is done instead where the kernel is too old for something. Here a system call filter says
+//! that there is no mount_setattr(2), which Linux has since 5.12, or answers as older kernels do,
+//! so that the other way can be held against the usual one.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
@@ -7,9 +8,10 @@
     reason = "a surprise ends the test"
 )]
 
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use sandboxlib_tests::{Filter, TinyRoot, run_sandbox};
+use sandboxlib_tests::{Filter, TinyRoot, install, run_sandbox};
 
 const FILTER_OPTION: &str = "--no-mount-setattr";
 
@@ -121,4 +123,42 @@ fn what_is_mounted_below_a_read_only_bind_is_read_only_without_mount_setattr() {
         9,
         "{complaints}"
     );
+}
+
+#[test]
+fn a_command_that_cannot_share_memory_with_its_init_is_started_all_the_same() {
+    let (Some(root), Some(filter)) = (TinyRoot::new(), Filter::build()) else {
+        return;
+    };
+    install(b"text", &root.join("bin/text"), 0o755);
+    install(b"#!/no/such/perl\n", &root.join("bin/script"), 0o755);
+    let run = |command: &str| {
+        let done = Command::new(filter.path())
+            .arg("--no-vfork")
+            .arg(run_sandbox())
+            .arg(root.path())
+            .args(["sh", "-c", command])
+            .output()
+            .unwrap();
+        (
+            done.status.code(),
+            String::from_utf8_lossy(&done.stdout).into_owned(),
+        )
+    };
+    assert_eq!(run("echo ran; exit 7"), (Some(7), "ran\n".to_owned()));
+    // What is wrong with a command is told as ever.
+    for (command, status, word) in [
+        ("no-such-command", 127, "no-such-command"),
+        ("text", 126, "no program for this machine"),
+        ("script", 126, "/no/such/perl"),
+    ] {
+        let done = Command::new(filter.path())
+            .arg("--no-vfork")
+            .args([run_sandbox().as_path(), root.path(), Path::new(command)])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(status), "{command}: {told}");
+        assert!(told.contains(word), "{command}: {told}");
+    }
 }

@@ -15,6 +15,7 @@ mod cli_docs;
 mod dist;
 mod doctor_docs;
 mod environments;
+mod escapes;
 mod host;
 mod lab;
 mod lint;
@@ -40,6 +41,12 @@ Usage: cargo xtask COMMAND
                         clippy for macOS, FreeBSD and arm64 Linux, tests included
   bench [--quick] [--pairs N] [--json] [--write]
                         run-sandbox against bwrap; --write: into docs/benchmarks.md
+  escapes [--backend B] [--technique T] [--as root|user] [--json] [--write]
+          [--against 'COMMAND ...']...
+                        ways out, tried against our backends, or against other programs: a name
+                        that is known, or a line with {root}, {work} and {ro}
+  escapes races|residue [--as root|user] [--rounds N]
+                        races, thousands of rounds; what 10,000 runs leave behind
   dist                  build target/dist/run-sandbox, static, as it is shipped
   man                   write target/man/run-sandbox.1
   doctor-docs           write docs/doctor.md: what the doctor says where something is missing
@@ -73,6 +80,7 @@ fn run() -> Result<ExitCode> {
     };
     match command.as_str() {
         "test" => return test::main(args),
+        "escapes" => return escapes::main(args),
         "tidy" => finish(args).and_then(|()| tidy::main())?,
         "lint" => finish(args).and_then(|()| lint::main())?,
         "check-targets" => targets::main(args)?,

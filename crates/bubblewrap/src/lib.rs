@@ -7,10 +7,10 @@ mod who;
 
 use std::path::{Path, PathBuf};
 
-use sandboxlib_config::{Capabilities, Config};
+use sandboxlib_config::{Capabilities, Config, Seccomp, SeccompAction, SeccompOtherwise};
 use sandboxlib_core::{
-    Backend, CapSet, EffectiveConfig, HelperArg, HelperCall, HostFacts, Launch, NamespaceSet, Os,
-    PrepareError, Reason, Started, Support,
+    Backend, CapSet, EffectiveConfig, HelperArg, HelperCall, Hint, HostFacts, Knob, Launch,
+    NamespaceSet, Os, PrepareError, Reason, Started, Support, SyscallFilter,
 };
 use sandboxlib_mount::MountPlan;
 
@@ -89,6 +89,12 @@ impl Backend for Bubblewrap {
             call.args(["--gid".to_owned(), gid.to_string()]);
         }
         let wanted = NamespaceSet::asked_for(config);
+        if wanted.pid && lets_little_through(&config.seccomp) {
+            let text = "bwrap binds the first process of a process id namespace to the filter too, \
+                        and it would end";
+            let hint = Hint::new(Knob::Request("backend"), "use the userns backend");
+            return Err(Reason::new(text).hint(hint).into());
+        }
         for (there, option) in [
             (wanted.pid, "--unshare-pid"),
             (wanted.ipc, "--unshare-ipc"),
@@ -110,6 +116,9 @@ impl Backend for Bubblewrap {
                 call.args(["--cap-add".to_owned(), name]);
             }
         }
+        if let Some(filter) = SyscallFilter::wanted(config, false) {
+            call.arg("--seccomp").arg(HelperArg::SyscallFilter(filter));
+        }
         mounts::add(&mut call, &plan.steps, &who)?;
         call.arg("--chdir").arg(HelperArg::Cwd).arg("--");
         let most = MOST_WORDS - LEFT_TO_COMMAND;
@@ -122,6 +131,18 @@ impl Backend for Bubblewrap {
             return Err(Reason::new(text).into());
         }
         Ok(Launch::Helper(call))
+    }
+}
+
+/// Whether calls are closed that nobody named, such as those by which an init program waits.
+fn lets_little_through(seccomp: &Seccomp) -> bool {
+    let open = [SeccompAction::Allow, SeccompAction::Log].map(SeccompOtherwise::Action);
+    match seccomp {
+        Seccomp::StrictIo => true,
+        Seccomp::Rules(list) => {
+            list.otherwise != SeccompOtherwise::Build && !open.contains(&list.otherwise)
+        }
+        _ => false,
     }
 }
 

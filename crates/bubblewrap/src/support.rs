@@ -40,6 +40,12 @@ pub(crate) fn support(program: &Path, facts: &HostFacts) -> Support {
             Feature::Time,
             Reason::new("bwrap has no option for a time namespace"),
         );
+    let all = match facts.seccomp_reason() {
+        Some(reason) => all
+            .lacks(Feature::Seccomp, reason.clone())
+            .lacks(Feature::Nested, reason),
+        None => all,
+    };
     let no_user = facts.user_namespace_reason();
     if privileged(facts) {
         // It needs no map where the caller has all ids, and can make none where it has one.

@@ -54,6 +54,8 @@ fn plain() -> Config {
     config.namespaces.ipc = Isolation::Shared;
     config.namespaces.uts = Isolation::Shared;
     config.namespaces.cgroup = Isolation::Shared;
+    config.seccomp = Seccomp::None;
+    config.allow_nested = true;
     config
 }
 
@@ -107,6 +109,7 @@ fn the_whole_line() {
 --unshare-cgroup
 --hostname box
 --cap-drop ALL
+--seccomp <filter: build, no further namespaces>
 --bind /r /
 --chdir /work
 --";
@@ -405,4 +408,41 @@ fn what_it_lacks_is_refused_or_reported() {
     );
     config.prefer = FeatureSet::all();
     assert!(call(&config, &user()).is_ok());
+}
+
+#[test]
+fn a_filter_is_passed_on() {
+    let mut config = plain();
+    let filter = |config: &Config| -> Vec<String> {
+        let lines = lines(config, &user());
+        lines
+            .into_iter()
+            .filter(|line| line.starts_with("--seccomp"))
+            .collect()
+    };
+    assert!(filter(&config).is_empty());
+    config.allow_nested = false;
+    assert_eq!(
+        filter(&config),
+        ["--seccomp <filter: no further namespaces>"]
+    );
+    config.seccomp = Seccomp::Build;
+    let build = "--seccomp <filter: build, no further namespaces>";
+    assert_eq!(filter(&config), [build]);
+    config.seccomp = Seccomp::StrictIo;
+    assert_eq!(filter(&config).len(), 1);
+    // Its init program would be bound too, and has to wait for others.
+    config.namespaces.pid = Isolation::Isolated;
+    let said = call(&config, &user()).unwrap_err();
+    assert!(said.contains("binds the first process"), "{said}");
+    config.seccomp = Seccomp::Build;
+    assert_eq!(filter(&config), [build]);
+    let mut facts = user();
+    facts.seccomp = Some(false);
+    config.prefer = FeatureSet::EMPTY;
+    let said = call(&config, &facts).unwrap_err();
+    assert!(
+        said.contains("the kernel has no system call filters"),
+        "{said}"
+    );
 }

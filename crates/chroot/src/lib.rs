@@ -4,7 +4,7 @@
 use sandboxlib_config::{Capabilities, Config, Feature, Ids, Isolation, Root};
 use sandboxlib_core::{
     Backend, CapSet, ChildScript, EffectiveConfig, Hint, HostFacts, Knob, Landlock, Launch,
-    NamespaceSet, Os, PrepareError, Reason, Step, Support,
+    NamespaceSet, Os, PrepareError, ProcGuard, Reason, Step, Support, SyscallFilter,
 };
 use sandboxlib_mount::MountPlan;
 
@@ -29,6 +29,9 @@ const MOUNTS: &[Feature] = &[
     Feature::HostSecrets,
 ];
 
+/// What a system call filter gives on Linux.
+const FILTERED: [Feature; 2] = [Feature::Seccomp, Feature::Nested];
+
 impl Backend for Chroot {
     fn name(&self) -> &'static str {
         Self::NAME
@@ -51,6 +54,14 @@ impl Backend for Chroot {
         let beyond =
             Reason::new("chroot(2) changes the root directory and nothing else").hint(hint);
         let mut base = Support::nothing(beyond).with([Feature::Root, Feature::Ids]);
+        if facts.os == Os::Linux {
+            base = base.with(FILTERED);
+            if let Some(reason) = facts.seccomp_reason() {
+                base = FILTERED
+                    .iter()
+                    .fold(base, |base, feature| base.lacks(*feature, reason.clone()));
+            }
+        }
         if !may_change(facts, CapSet::SETUID) || !may_change(facts, CapSet::SETGID) {
             let hint = Hint::new(Knob::Capability("CAP_SETUID"), "run as root");
             let reason = Reason::new("changing ids needs CAP_SETUID and CAP_SETGID").hint(hint);
@@ -106,7 +117,7 @@ impl Backend for Chroot {
             steps.push(Step::Namespaces(namespaces));
             steps.push(Step::PrivateMounts);
             // Root inside is root on the host here: its procfs must not become a lever.
-            steps.extend(Step::mounts(plan, true));
+            steps.extend(Step::mounts(plan, ProcGuard::Whole));
             steps.push(Step::Chroot);
         } else {
             let root = match &config.root {
@@ -128,6 +139,9 @@ impl Backend for Chroot {
             steps.push(Step::NoNewPrivs);
         }
         steps.extend(landlock.map(Step::Landlock));
+        if keep.is_some() {
+            steps.extend(SyscallFilter::wanted(config, false).map(Step::SyscallFilter));
+        }
         Ok(Launch::Direct(ChildScript { steps }))
     }
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 use sandboxlib_config::{
-    Access, FeatureSet, Mount, MountKind, Network, RootAccess, SandboxPath, UserNamespace,
+    Access, FeatureSet, Mount, MountKind, Network, RootAccess, SandboxPath, Seccomp, UserNamespace,
 };
 use sandboxlib_core::{IdRange, KernelVersion, negotiate, requests};
 use sandboxlib_mount::{MemoryFs, PlanStep};
@@ -30,6 +30,8 @@ fn plain() -> Config {
     config.namespaces.ipc = Isolation::Shared;
     config.namespaces.uts = Isolation::Shared;
     config.namespaces.cgroup = Isolation::Shared;
+    config.seccomp = Seccomp::None;
+    config.allow_nested = true;
     config
 }
 
@@ -459,7 +461,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
     #[test]
-    fn scripts_are_in_order_and_deliver(config in any_config(), facts in any_facts()) {
+    fn scripts_are_in_order_and_deliver(
+        mut config in any_config(),
+        mut facts in any_facts(),
+        seccomp in select(vec![Seccomp::None, Seccomp::Build, Seccomp::StrictIo]),
+        nested in any::<bool>(),
+        filters in select(vec![None, Some(true), Some(false)]),
+    ) {
+        config.seccomp = seccomp;
+        config.allow_nested = nested;
+        facts.seccomp = filters;
         let effective = match negotiate(&config, &Chroot.support(&facts)) {
             Ok(effective) => effective,
             Err(e) => {
@@ -491,6 +502,7 @@ proptest! {
             Step::Ids { .. } => 7,
             Step::Capabilities(_) => 8,
             Step::NoNewPrivs => 9,
+            Step::SyscallFilter(_) => 10,
             _ => 99,
         };
         let ranks: Vec<i32> = steps.iter().map(rank).collect();
@@ -504,10 +516,12 @@ proptest! {
             prop_assert_eq!(fresh.as_ref() == Some(&pair[1]), protects, "{}", script);
             prop_assert!(fresh.is_none() || protects, "{}", script);
         }
-        prop_assert!(ranks.is_sorted() && ranks.iter().all(|r| *r < 10), "{}", script);
-        for (wanted, there) in
-            [(4, true), (5, true), (8, linux), (9, linux), (0, ranks.contains(&1))]
-        {
+        prop_assert!(ranks.is_sorted() && ranks.iter().all(|r| *r <= 10), "{}", script);
+        let filtered = wants.seccomp != Seccomp::None || !wants.allow_nested;
+        prop_assert!(!filtered || (linux && facts.seccomp != Some(false)));
+        for (wanted, there) in [
+            (4, true), (5, true), (8, linux), (9, linux), (10, filtered), (0, ranks.contains(&1)),
+        ] {
             let count = ranks.iter().filter(|r| **r == wanted).count();
             prop_assert_eq!(count, usize::from(there), "{}", script);
         }
@@ -540,7 +554,8 @@ proptest! {
         // Nothing is said to be enforced that a chroot has not got, and nothing else is asked for.
         for feature in effective.enforced().iter() {
             let has = matches!(feature, Feature::Root | Feature::Ids | Feature::Pid)
-                || MOUNTS.contains(&feature);
+                || MOUNTS.contains(&feature)
+                || FILTERED.contains(&feature);
             prop_assert!(has, "{feature}");
         }
         for request in requests(wants) {

@@ -1,7 +1,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::{Feature, FeatureSet, HiddenPlace, Mount, SandboxPath};
+use crate::{Feature, FeatureSet, HiddenPlace, Mount, SandboxPath, Seccomp};
 
 /// What the sandbox shows as `/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,6 +173,11 @@ pub struct Config {
     /// Whether Landlock (landlock(7)) stands behind the mounts as a second wall, where the kernel
     /// has it. It allows whatever the mounts show, so there is seldom a reason to do without.
     pub landlock: bool,
+    /// The system calls that the command can make.
+    pub seccomp: Seccomp,
+    /// Whether the command can make further namespaces, user namespaces above all, in which it
+    /// would have every capability.
+    pub allow_nested: bool,
     /// The features of which less will do. What a backend cannot enforce is refused unless it is
     /// listed here, and then the outcome tells that it was not enforced.
     pub prefer: FeatureSet,
@@ -195,14 +200,22 @@ impl Config {
             hostname: None,
             capabilities: Capabilities::default(),
             landlock: true,
+            seccomp: Seccomp::default(),
+            allow_nested: false,
             prefer: Self::DEFAULT_PREFER.iter().copied().collect(),
         }
     }
 
     /// The features that are isolated where the backend can and left alone where it cannot,
     /// without being asked: the outcome says which.
-    pub const DEFAULT_PREFER: &'static [Feature] =
-        &[Feature::Pid, Feature::Ipc, Feature::Uts, Feature::Cgroup];
+    pub const DEFAULT_PREFER: &'static [Feature] = &[
+        Feature::Pid,
+        Feature::Ipc,
+        Feature::Uts,
+        Feature::Cgroup,
+        Feature::Seccomp,
+        Feature::Nested,
+    ];
 
     /// Whether something of the root is read-only. A list of writable paths that names the root
     /// itself leaves nothing, and still says what of a hidden place is shown.

@@ -47,6 +47,10 @@ pub enum Feature {
     Subordinate,
     /// The private places of the host's root are hidden ([`Config::hidden`](crate::Config::hidden)).
     HostSecrets,
+    /// A system call filter.
+    Seccomp,
+    /// No further namespaces made by the command.
+    Nested,
 }
 
 impl Feature {
@@ -71,6 +75,8 @@ impl Feature {
         Self::Ids,
         Self::Subordinate,
         Self::HostSecrets,
+        Self::Seccomp,
+        Self::Nested,
     ];
 
     /// The features that are mounts of one kind or another, which `mounts` stands for in
@@ -108,6 +114,8 @@ impl Feature {
             Self::Ids => "ids",
             Self::Subordinate => "subordinate",
             Self::HostSecrets => "host-secrets",
+            Self::Seccomp => "seccomp",
+            Self::Nested => "nested",
         }
     }
 

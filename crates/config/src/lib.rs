@@ -6,6 +6,7 @@ mod feature;
 mod hidden;
 mod mount;
 mod path;
+mod seccomp;
 #[cfg(feature = "serde")]
 mod text;
 
@@ -16,6 +17,10 @@ pub use feature::{Feature, FeatureSet, UnknownFeature};
 pub use hidden::{HiddenBy, HiddenPlace};
 pub use mount::{Access, Mount, MountKind};
 pub use path::{PathError, SandboxPath};
+pub use seccomp::{
+    Errno, Seccomp, SeccompAction, SeccompComparison, SeccompError, SeccompOperator,
+    SeccompOtherwise, SeccompRule, SeccompRules,
+};
 #[cfg(feature = "serde")]
 pub use text::{
     HostSecrets, MountSetting, Namespace, Settings, SettingsError, ValueError, parse_duration,

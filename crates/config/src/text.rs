@@ -1,5 +1,6 @@
 //! The settings that a person writes down, in a configuration file or on a command line.
 
+mod filter;
 #[cfg(test)]
 mod properties;
 mod read;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use crate::{
     Capabilities, Config, Feature, FeatureSet, Ids, Isolation, Mount, MountKind, Network, Root,
-    RootAccess, SandboxPath, UserNamespace,
+    RootAccess, SandboxPath, Seccomp, UserNamespace,
 };
 
 pub use value::{ValueError, parse_duration, parse_permissions, parse_size};
@@ -59,6 +60,10 @@ pub struct Settings {
     pub map_subordinate: Option<bool>,
     /// `cap-add`: the capabilities that are kept, and no others.
     pub capabilities: Option<Vec<String>>,
+    /// `seccomp`: the system calls that the command can make, and `[[seccomp.rule]]`.
+    pub seccomp: Option<Seccomp>,
+    /// `allow-nested`: the command can make further namespaces.
+    pub allow_nested: Option<bool>,
     /// `hostname`.
     pub hostname: Option<OsString>,
     /// `landlock`: whether there is a second wall behind the mounts.
@@ -227,6 +232,8 @@ impl Settings {
             gid,
             map_subordinate,
             capabilities: self.capabilities.or(lower.capabilities),
+            seccomp: self.seccomp.or(lower.seccomp),
+            allow_nested: self.allow_nested.or(lower.allow_nested),
             hostname: self.hostname.or(lower.hostname),
             landlock: self.landlock.or(lower.landlock),
             prefer: lower.prefer.union(self.prefer),
@@ -333,9 +340,17 @@ impl Settings {
         if let Some(names) = &self.capabilities {
             config.capabilities = Capabilities::Only(names.clone());
         }
+        config.allow_nested = self.allow_nested == Some(true);
         // What was asked for by name is no longer one of those that are had if they can be.
         for namespace in &self.isolate {
             config.prefer.remove(namespace.feature());
+        }
+        if let Some(seccomp) = &self.seccomp {
+            config.seccomp.clone_from(seccomp);
+            config.prefer.remove(Feature::Seccomp);
+        }
+        if self.allow_nested == Some(false) {
+            config.prefer.remove(Feature::Nested);
         }
         if self.hostname.is_some() {
             config.prefer.remove(Feature::Uts);

@@ -74,6 +74,7 @@ const QUESTIONS: &[(&[u8], Question)] = &[
     (b"signals", process::signals),
     (b"sleep", process::sleep),
     (b"umask", process::umask),
+    (b"unshare", process::unshare),
     // The network.
     (b"connect", sockets::connect),
     (b"connect-abstract", sockets::connect_abstract),

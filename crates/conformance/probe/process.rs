@@ -202,6 +202,11 @@ pub(crate) fn umask(args: &Args<'_>, value: &mut Value) -> Answer {
     Ok(())
 }
 
+/// `unshare FLAGS`: unshare(2).
+pub(crate) fn unshare(args: &Args<'_>, _: &mut Value) -> Answer {
+    sys::unshare(args.number(0)? as usize).map(drop)
+}
+
 /// `exit STATUS`
 pub(crate) fn exit(args: &Args<'_>, _: &mut Value) -> Answer {
     sys::exit(i32::try_from(args.number(0)?).map_err(|_| EINVAL)?)

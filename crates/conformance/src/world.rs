@@ -11,7 +11,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use sandboxlib_config::{Config, FeatureSet, Isolation, Network, Root, RootAccess, SandboxPath};
+use sandboxlib_config::{
+    Config, FeatureSet, Isolation, Network, Root, RootAccess, SandboxPath, Seccomp,
+};
 use tempfile::TempDir;
 
 use crate::answer::Answer;
@@ -212,6 +214,8 @@ impl World {
         config.namespaces.ipc = Isolation::Shared;
         config.namespaces.uts = Isolation::Shared;
         config.namespaces.cgroup = Isolation::Shared;
+        config.seccomp = Seccomp::None;
+        config.allow_nested = true;
         config.prefer = FeatureSet::EMPTY;
         (case.config)(&mut config, self);
         self.own_root.set(config.root != Root::Host);

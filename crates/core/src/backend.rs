@@ -8,6 +8,7 @@ use sandboxlib_mount::MountPlan;
 
 use crate::{
     ChildScript, Degradation, EffectiveConfig, HostFacts, Os, Reason, Started, Step, Support,
+    SyscallFilter,
 };
 
 /// A way to isolate a command.
@@ -143,6 +144,7 @@ impl HelperCall {
             HelperArg::Cwd => Cow::Borrowed(cwd.as_path().as_os_str()),
             HelperArg::Data(data) => Cow::Owned(format!("<{} bytes>", data.len()).into()),
             HelperArg::Report => Cow::Owned("<report>".into()),
+            HelperArg::SyscallFilter(filter) => Cow::Owned(format!("<filter: {filter}>").into()),
             HelperArg::Scratch(path) => {
                 Cow::Owned(Path::new("<scratch>").join(path).into_os_string())
             }
@@ -163,6 +165,9 @@ pub enum HelperArg {
     /// The number of a descriptor to which the helper writes what it has to tell; see
     /// [`HelperCall::reports`].
     Report,
+    /// The number of a descriptor from which the helper reads this filter, compiled for this
+    /// machine: an array of `struct sock_filter`.
+    SyscallFilter(SyscallFilter),
     /// The path on the host of something in [`HelperCall::scratch`].
     Scratch(PathBuf),
 }

@@ -218,10 +218,13 @@ fn script(out: &mut Hints, step: &Step, detail: &'static str, errno: i32, d: &Di
     match step {
         Step::Namespaces(set) => birth::clone(out, *set, errno, d),
         Step::IdMap { uids, gids, writer } => birth::id_map(out, uids, gids, writer, errno, d),
+        Step::LimitNamespaces => birth::limit_namespaces(out, errno, d),
         Step::TimeNamespace => birth::time_namespace(out, errno, d),
         Step::PrivateMounts => mounts::arrangement(out, detail, errno, d),
         Step::Mount(plan) => mounts::plan_step(out, plan, detail, errno, d),
-        Step::ProtectProc(at) => mounts::protect_proc(out, at, detail, errno, d),
+        Step::ProtectProc(at) | Step::MaskKeys(at) => {
+            mounts::protect_proc(out, at, detail, errno, d)
+        }
         Step::PivotRoot => mounts::pivot_root(out, detail, errno, d),
         Step::Chroot => mounts::chroot(out, None, detail, errno, d),
         Step::ChrootTo(path) => mounts::chroot(out, Some(path), detail, errno, d),
@@ -243,6 +246,7 @@ fn script(out: &mut Hints, step: &Step, detail: &'static str, errno: i32, d: &Di
                 );
             }
         }
+        Step::SyscallFilter(_) => exec::filter(out, errno, d),
         Step::Session | Step::NoNewPrivs | Step::Landlock(_) => {}
     }
 }

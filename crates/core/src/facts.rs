@@ -121,6 +121,8 @@ pub struct HostFacts {
     pub setgroups: bool,
     /// Whether the caller is in a Seatbelt sandbox of macOS, inside which no other can be made.
     pub seatbelt: Option<bool>,
+    /// Whether the kernel has system call filters (seccomp(2)), and lets the caller ask.
+    pub seccomp: Option<bool>,
     /// Subordinate ids; gathered only if they were asked for.
     pub subordinate: Option<Subordinate>,
     /// The helper programs that are installed, of those that were looked for.
@@ -156,6 +158,7 @@ impl HostFacts {
             gid_map: whole,
             setgroups: true,
             seatbelt: None,
+            seccomp: None,
             subordinate: None,
             helpers: Vec::new(),
         }

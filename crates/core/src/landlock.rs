@@ -67,9 +67,10 @@ impl Landlock {
         }
         let left_open = |feature| config.degradations().iter().any(|d| d.feature == feature);
         let pid = config.config().namespaces.pid;
+        let may_mount = keep.contains(CapSet::SYS_ADMIN) || config.config().allow_nested;
         Some(Self {
             abi,
-            files: (!keep.contains(CapSet::SYS_ADMIN)).then(|| FileRules::of(plan)),
+            files: (!may_mount).then(|| FileRules::of(plan)),
             no_signals: pid == Isolation::Isolated || left_open(Feature::Pid),
             no_ports: left_open(Feature::Network) && abi >= Self::TCP,
         })

@@ -7,6 +7,7 @@ pub mod doctor;
 mod error;
 mod explain;
 mod facts;
+mod filter;
 mod hint;
 mod landlock;
 mod negotiate;
@@ -21,11 +22,12 @@ pub use capability::{CapSet, UnknownCapability};
 pub use error::{ExecProblem, FailedStep, SpawnError};
 pub use explain::{Diagnosis, Failure, SYSCTLS, explain};
 pub use facts::{HelperFact, HostFacts, IdMapper, IdRange, KernelVersion, Os, Subordinate};
+pub use filter::SyscallFilter;
 pub use hint::{Hint, Knob};
 pub use landlock::{FileRules, Landlock};
 pub use negotiate::{
     Degradation, EffectiveConfig, NegotiateError, Refusal, Request, negotiate, requests,
 };
 pub use outcome::{End, Enforcement, KillScope, Outcome, Started};
-pub use script::{ChildScript, MapWriter, NamespaceSet, Step};
+pub use script::{ChildScript, MapWriter, NamespaceSet, ProcGuard, Step};
 pub use support::{Reason, Support};

@@ -1,5 +1,5 @@
 use sandboxlib_config::{
-    Config, Feature, FeatureSet, Ids, Isolation, Network, Root, RootAccess, SandboxPath,
+    Config, Feature, FeatureSet, Ids, Isolation, Network, Root, RootAccess, SandboxPath, Seccomp,
     UserNamespace,
 };
 
@@ -103,6 +103,8 @@ pub fn requests(config: &Config) -> Vec<Request> {
             Feature::Ids => matches!(config.ids, Ids::Pair { .. }),
             Feature::Subordinate => config.ids == Ids::Subordinate,
             Feature::HostSecrets => config.hides_secrets(),
+            Feature::Seccomp => config.seccomp != Seccomp::None,
+            Feature::Nested => !config.allow_nested,
             mount => config.mounts.iter().any(|m| m.kind.feature() == *mount),
         })
         .map(|feature| Request {
@@ -150,12 +152,13 @@ pub fn negotiate(config: &Config, support: &Support) -> Result<EffectiveConfig, 
     }
 }
 
-/// Whether leaving `feature` out still runs the command that was meant. Another root, or a host
-/// name that somebody set, is no matter of degree.
+/// Whether leaving `feature` out still runs the command that was meant. Another root, a host name
+/// that somebody set, or a filter that nobody has by default, is no matter of degree.
 fn can_do_without(config: &Config, feature: Feature) -> bool {
     match feature {
         Feature::Root => false,
         Feature::Uts => config.hostname.is_none(),
+        Feature::Seccomp => config.seccomp == Seccomp::default(),
         _ => true,
     }
 }
@@ -184,6 +187,8 @@ fn withdraw(config: &mut Config, feature: Feature) {
         Feature::User => ns.user = UserNamespace::Auto,
         Feature::Ids | Feature::Subordinate => config.ids = Ids::Caller,
         Feature::HostSecrets => config.hidden = Some(Vec::new()),
+        Feature::Seccomp => config.seccomp = Seccomp::None,
+        Feature::Nested => config.allow_nested = true,
         mount => config.mounts.retain(|m| m.kind.feature() != mount),
     }
 }
@@ -219,7 +224,7 @@ mod tests {
     }
 
     fn subset() -> impl Strategy<Value = FeatureSet> {
-        proptest::collection::vec(proptest::sample::select(Feature::ALL), 0..18)
+        proptest::collection::vec(proptest::sample::select(Feature::ALL), 0..20)
             .prop_map(|v| v.into_iter().collect())
     }
 
@@ -265,6 +270,8 @@ mod tests {
         c.namespaces.ipc = Isolation::Shared;
         c.namespaces.uts = Isolation::Shared;
         c.namespaces.cgroup = Isolation::Shared;
+        c.seccomp = Seccomp::None;
+        c.allow_nested = true;
         let secrets = Request {
             feature: Feature::HostSecrets,
             preferred: false,
@@ -286,6 +293,26 @@ mod tests {
         let access = RootAccess::ReadOnlyExcept(vec![named, SandboxPath::root()]);
         assert_eq!(effective.config().root_access, Some(access));
         assert!(!effective.config().is_read_only());
+    }
+
+    #[test]
+    fn a_filter_that_somebody_chose_is_not_given_up() {
+        let nothing = Support::nothing(Reason::new("no"));
+        let mut c = Config::new(Root::Host);
+        c.root_access = Some(RootAccess::ReadWrite);
+        c.network = Network::Shared;
+        c.hidden = Some(Vec::new());
+        let effective = negotiate(&c, &nothing).unwrap();
+        assert_eq!(effective.config().seccomp, Seccomp::None);
+        assert!(effective.config().allow_nested);
+        let given_up = |f| effective.degradations().iter().any(|d| d.feature == f);
+        assert!(given_up(Feature::Seccomp) && given_up(Feature::Nested));
+        c.seccomp = Seccomp::StrictIo;
+        let Err(NegotiateError::Refused(list)) = negotiate(&c, &nothing) else {
+            panic!("it is given up")
+        };
+        assert_eq!(list.len(), 1);
+        assert_eq!(list[0].feature, Feature::Seccomp);
     }
 
     #[test]

@@ -56,6 +56,9 @@ pub struct Enforcement {
     pub not_masked: Vec<SandboxPath>,
     /// The directories of the host's root that were hidden, without symbolic links.
     pub hidden: Vec<SandboxPath>,
+    /// The system call filter that the command ran under: the name of the preset, `rules` for a
+    /// list, `none` where all calls were let through but those that make namespaces.
+    pub seccomp: &'static str,
     /// What was dead when the run was over.
     pub kill_scope: KillScope,
     /// The second wall behind the mounts, if there was one.
@@ -73,6 +76,7 @@ impl Enforcement {
             created_on_host: Vec::new(),
             not_masked: Vec::new(),
             hidden: Vec::new(),
+            seccomp: "none",
             kill_scope: KillScope::ProcessGroup,
             landlock: None,
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use sandboxlib_config::{Isolation, Network, SandboxPath};
 use sandboxlib_mount::{MountPlan, PlanStep};
 
-use crate::{CapSet, IdRange, Landlock};
+use crate::{CapSet, IdRange, Landlock, SyscallFilter};
 
 /// What the child does between its birth and the command, step by step.
 ///
@@ -86,6 +86,19 @@ pub enum MapWriter {
     },
 }
 
+/// What of a new procfs is closed before a command sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcGuard {
+    /// All that acts on the host or shows it ([`Step::ProtectProc`]): for whoever is root on the
+    /// host, or may become it.
+    Whole,
+    /// The list of keys ([`Step::MaskKeys`]): to anybody else the kernel closes the rest.
+    Keys,
+    /// Nothing, because procfs has to be mounted again inside, which the kernel refuses where
+    /// parts of the first one are covered (user_namespaces(7)).
+    Nothing,
+}
+
 /// One step of a [`ChildScript`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -101,6 +114,11 @@ pub enum Step {
         /// By whom.
         writer: MapWriter,
     },
+    /// Nothing can make a further user namespace in the child's, which is its own: the limit of it
+    /// is 0 (namespaces(7), /proc/sys/user/max_user_namespaces). Where the script has a
+    /// [`SyscallFilter`](Self::SyscallFilter) that sees to it as well, a /proc that cannot be
+    /// written to is no failure.
+    LimitNamespaces,
     /// Processes started from here on are in a new time namespace.
     TimeNamespace,
     /// Mounts and unmounts no longer reach the child's mount namespace, nor leave it.
@@ -111,6 +129,9 @@ pub enum Step {
     /// sysrq-trigger, irq, bus, fs) become read-only, and those that show the kernel's memory and
     /// log, or what other processes do, are masked.
     ProtectProc(SandboxPath),
+    /// The list of keys in the procfs at this path is masked: it names those of the caller, which
+    /// have the same owner as the command.
+    MaskKeys(SandboxPath),
     /// The planned tree becomes the root, and the host's is gone from the mount namespace.
     PivotRoot,
     /// The planned tree becomes the root directory; the host's stays mounted, out of reach for a
@@ -143,22 +164,29 @@ pub enum Step {
     /// usable, also by their names in /dev/fd, as far as they were opened for reading and
     /// writing.
     Landlock(Landlock),
+    /// The system calls of the command are filtered (seccomp(2)). It is the last step, and
+    /// carried out immediately before the command is executed: it does not bind what comes
+    /// before.
+    SyscallFilter(SyscallFilter),
 }
 
 impl Step {
-    /// The steps that carry `plan` out. With `protect_proc` each procfs is protected
-    /// ([`Step::ProtectProc`]) as soon as it is mounted, before anything else is put into it or
-    /// over it on purpose.
+    /// The steps that carry `plan` out. Each procfs is guarded as soon as it is mounted, before
+    /// anything else is put into it or over it on purpose.
     #[must_use]
-    pub fn mounts(plan: MountPlan, protect_proc: bool) -> Vec<Self> {
+    pub fn mounts(plan: MountPlan, guard: ProcGuard) -> Vec<Self> {
         let mut steps = Vec::with_capacity(plan.steps.len() + 1);
         for step in plan.steps {
-            let protect = match &step {
-                PlanStep::Proc { to } if protect_proc => Some(Self::ProtectProc(to.clone())),
+            let guarded = match &step {
+                PlanStep::Proc { to } => match guard {
+                    ProcGuard::Whole => Some(Self::ProtectProc(to.clone())),
+                    ProcGuard::Keys => Some(Self::MaskKeys(to.clone())),
+                    ProcGuard::Nothing => None,
+                },
                 _ => None,
             };
             steps.push(Self::Mount(step));
-            steps.extend(protect);
+            steps.extend(guarded);
         }
         steps
     }
@@ -203,10 +231,12 @@ impl fmt::Display for Step {
                     Ranges(gids)
                 )
             }
+            Self::LimitNamespaces => f.write_str("limit further user namespaces to 0"),
             Self::TimeNamespace => f.write_str("enter a new time namespace"),
             Self::PrivateMounts => f.write_str("make all mounts private"),
             Self::Mount(step) => step.fmt(f),
             Self::ProtectProc(at) => write!(f, "make the host's settings in {at:?} read-only"),
+            Self::MaskKeys(at) => write!(f, "mask the list of keys in {at:?}"),
             Self::PivotRoot => f.write_str("pivot_root into the tree and detach the host's"),
             Self::Chroot => f.write_str("chroot into the tree"),
             Self::ChrootTo(path) => write!(f, "chroot to {path:?}"),
@@ -222,6 +252,7 @@ impl fmt::Display for Step {
             }
             Self::NoNewPrivs => f.write_str("set no_new_privs"),
             Self::Landlock(landlock) => landlock.fmt(f),
+            Self::SyscallFilter(filter) => write!(f, "load a system call filter: {filter}"),
         }
     }
 }

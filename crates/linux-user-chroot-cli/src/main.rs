@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use sandboxlib::{
     Config, End, Error, FeatureSet, Isolation, Network, Root, RootAccess, Sandbox, SandboxPath,
+    Seccomp,
 };
 
 use args::{Args, Invocation};
@@ -119,6 +120,9 @@ fn config(args: &Args) -> Result<Config, String> {
     config.namespaces.ipc = isolated(args.unshare_ipc);
     config.namespaces.uts = isolated(args.unshare_ipc);
     config.namespaces.cgroup = Isolation::Shared;
+    // The classic program filters nothing unless a profile is asked for.
+    config.seccomp = Seccomp::None;
+    config.allow_nested = true;
     config.prefer = FeatureSet::EMPTY;
     Ok(config)
 }

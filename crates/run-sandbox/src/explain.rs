@@ -63,7 +63,10 @@ pub(crate) fn enforcement(enforcement: &Enforcement) -> Vec<String> {
     } else {
         names.join(", ")
     };
-    let mut lines = vec![format!("enforced: {names}")];
+    let mut lines = vec![
+        format!("enforced: {names}"),
+        format!("system calls: {}", enforcement.seccomp),
+    ];
     if let Some(landlock) = &enforcement.landlock {
         let covered: Vec<&str> = landlock.covers().collect();
         let names = covered.join(", ");

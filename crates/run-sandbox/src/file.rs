@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use sandboxlib::config::Settings;
+use sandboxlib::config::{Seccomp, Settings};
 use sandboxlib::core::CapSet;
 use toml::de::{DeTable, DeValue};
 
@@ -24,23 +24,7 @@ pub(crate) struct ConfigFile {
 
 /// Reads `path`. The error is a message with the place in the file.
 pub(crate) fn read(path: &Path) -> Result<ConfigFile, String> {
-    let bytes = bytes::read(path, LARGEST)
-        .map_err(|e| format!("--config: cannot read {path:?}: {}", system(&e)))?;
-    let text = match String::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(e) => {
-            let good = e.utf8_error().valid_up_to();
-            let before = String::from_utf8_lossy(&e.as_bytes()[..good]).into_owned();
-            return Err(format!(
-                "{}: a byte that is not UTF-8",
-                place(path, &before, good)
-            ));
-        }
-    };
-    let mut settings: Settings = toml::from_str(&text).map_err(|e| {
-        let at = e.span().map_or(0, |span| span.start);
-        format!("{}: {}", place(path, &text, at), e.message())
-    })?;
+    let (text, mut settings): (_, Settings) = toml(path, "config")?;
     let absolute = std::path::absolute(path)
         .map_err(|e| format!("--config: cannot resolve {path:?}: {}", system(&e)))?;
     settings.rebase(absolute.parent().unwrap_or(Path::new("/")));
@@ -56,6 +40,33 @@ pub(crate) fn read(path: &Path) -> Result<ConfigFile, String> {
         }
     }
     Ok(file)
+}
+
+/// Reads the system call filter in `path`. The error is a message with the place in the file.
+pub(crate) fn seccomp(path: &Path) -> Result<Seccomp, String> {
+    toml(path, "seccomp").map(|(_, filter)| filter)
+}
+
+/// The text of the file that `option` names, and what it means.
+fn toml<T: serde::de::DeserializeOwned>(path: &Path, option: &str) -> Result<(String, T), String> {
+    let bytes = bytes::read(path, LARGEST)
+        .map_err(|e| format!("--{option}: cannot read {path:?}: {}", system(&e)))?;
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(e) => {
+            let good = e.utf8_error().valid_up_to();
+            let before = String::from_utf8_lossy(&e.as_bytes()[..good]).into_owned();
+            return Err(format!(
+                "{}: a byte that is not UTF-8",
+                place(path, &before, good)
+            ));
+        }
+    };
+    let value = toml::from_str(&text).map_err(|e| {
+        let at = e.span().map_or(0, |span| span.start);
+        format!("{}: {}", place(path, &text, at), e.message())
+    })?;
+    Ok((text, value))
 }
 
 impl ConfigFile {

@@ -83,7 +83,10 @@ fn doctor(format: Format) -> Result<u8, Failure> {
 
 type Finished = (u8, Option<(Enforcement, Outcome)>);
 
-fn run_or_explain(args: Args) -> Result<Finished, Failure> {
+fn run_or_explain(mut args: Args) -> Result<Finished, Failure> {
+    if let Some(path) = &args.seccomp {
+        args.settings.seccomp = Some(file::seccomp(path)?);
+    }
     let file = args.config.as_deref().map(file::read).transpose()?;
     let backend_is_from_file = args.settings.backend.is_none();
     let settings = match &file {

@@ -66,6 +66,7 @@ impl Group {
 /// Which option it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Id {
+    AllowNested,
     AllowSocket,
     Backend,
     Bare,
@@ -98,6 +99,7 @@ pub(crate) enum Id {
     Report,
     RoBind,
     Root,
+    Seccomp,
     Share,
     Size,
     Symlink,
@@ -387,6 +389,25 @@ pub(crate) const OPTIONS: &[Opt] = &[
              itself where COMMAND may mount. --report says what it covered.",
     ),
     option(
+        Id::Seccomp,
+        Group::Isolation,
+        &["seccomp"],
+        &["WHICH"],
+        "the system calls that can be made: a preset or a file",
+    )
+    .more(
+        "build (the default), strict-io, none, or a TOML file with a list of one's own, named by \
+             a path with a slash or a dot in it. docs/seccomp.md describes them.",
+    ),
+    option(
+        Id::AllowNested,
+        Group::Isolation,
+        &["allow-nested"],
+        &[],
+        "let further namespaces be made inside",
+    )
+    .more("A sandbox in the sandbox needs this. It opens the calls that mount, too."),
+    option(
         Id::Prefer,
         Group::Isolation,
         &["prefer"],
@@ -396,8 +417,9 @@ pub(crate) const OPTIONS: &[Opt] = &[
     .more(
         "LIST is names separated by commas: root, read-only, bind, tmpfs, proc, dev, file, \
              entries, mask, network, pid, ipc, uts, cgroup, time, user, ids, subordinate, \
-             host-secrets; mounts for all kinds of mounts; all. What was not enforced is in --report, and is printed \
-             with -v. Another root is never given up.",
+             host-secrets, seccomp, nested; mounts for all kinds of mounts; all. What was not \
+             enforced is in --report, and is printed with -v. Another root is never given up, nor \
+             a filter of one's own.",
     ),
     option(
         Id::Uid,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use lexopt::{Arg, Parser};
 use sandboxlib::config::{
-    Access, FeatureSet, Mount, MountKind, MountSetting, Namespace, SandboxPath, Settings,
+    Access, FeatureSet, Mount, MountKind, MountSetting, Namespace, SandboxPath, Seccomp, Settings,
     parse_duration, parse_permissions, parse_size,
 };
 use sandboxlib::core::CapSet;
@@ -27,6 +27,8 @@ pub(crate) enum Invocation {
 pub(crate) struct Args {
     pub(crate) settings: Settings,
     pub(crate) config: Option<PathBuf>,
+    /// A file with a system call filter.
+    pub(crate) seccomp: Option<PathBuf>,
     pub(crate) explain: Option<Format>,
     pub(crate) report: Option<PathBuf>,
     pub(crate) verbose: bool,
@@ -272,6 +274,21 @@ fn take(
             set.hostname = Some(hostname.to_owned());
         }
         Id::NoLandlock => set.landlock = Some(false),
+        Id::Seccomp => {
+            let word = given.full(0)?;
+            let preset = word.to_str().and_then(Seccomp::preset);
+            let is_path = word.as_encoded_bytes().iter().any(|b| b"/.".contains(b));
+            if preset.is_none() && !is_path {
+                let known = Seccomp::PRESETS.join(", ");
+                return Err(given.wrong(format_args!(
+                    "{word:?} is none of the presets {known}, and a file is named by a path with \
+                     a slash or a dot in it"
+                )));
+            }
+            args.seccomp = preset.is_none().then(|| word.into());
+            set.seccomp = preset;
+        }
+        Id::AllowNested => set.allow_nested = Some(true),
         Id::Prefer => {
             let list: FeatureSet = given.read(FromStr::from_str)?;
             set.prefer = set.prefer.union(list);

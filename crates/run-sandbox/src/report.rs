@@ -40,6 +40,7 @@ pub(crate) struct Held {
     created_on_host: Vec<String>,
     not_masked: Vec<String>,
     hidden: Vec<String>,
+    seccomp: Option<&'static str>,
     kill_scope: Option<&'static str>,
     landlock: Option<Landlock>,
 }
@@ -93,6 +94,7 @@ impl From<&Enforcement> for Held {
                 .iter()
                 .map(|p| escaped(p.as_path()))
                 .collect(),
+            seccomp: Some(enforcement.seccomp),
             kill_scope: Some(kill_scope(enforcement.kill_scope)),
             landlock: enforcement.landlock.as_ref().map(|landlock| Landlock {
                 abi: landlock.abi,
@@ -318,8 +320,8 @@ mod tests {
                 "system_seconds": 0.0, "peak_memory_bytes": 4096, "enforced": ["network"],
                 "not_enforced": [{"feature": "pid", "reason": "not here"}],
                 "created_on_host": ["/a\\xff\\x5c"], "not_masked": [],
-                "hidden": ["/home"], "kill_scope": "process-group", "landlock": null,
-                "error": null,
+                "hidden": ["/home"], "seccomp": "none", "kill_scope": "process-group",
+                "landlock": null, "error": null,
             })
         );
     }

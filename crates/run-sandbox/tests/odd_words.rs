@@ -106,6 +106,9 @@ fn values() -> impl Strategy<Value = OsString> {
         "A",
         "=",
         "host",
+        "build",
+        "strict-io",
+        "filter.toml",
         "/run/socket",
         "/r\u{e9}\u{1b}[2Jt\n",
     ]);
@@ -235,6 +238,8 @@ fn place() -> tempfile::TempDir {
     std::fs::create_dir_all(root.join("etc")).unwrap();
     std::fs::create_dir_all(root.join("n".repeat(255))).unwrap();
     std::fs::write(root.join("file"), "").unwrap();
+    let filter = "default = \"build\"\n[[rule]]\ncall = \"getppid\"\naction = 77\n";
+    std::fs::write(place.path().join("filter.toml"), filter).unwrap();
     std::fs::write(root.join("etc/passwd"), "\0\n:::\n").unwrap();
     for (name, to) in [("loop", "loop"), ("link", "/a"), ("out", "../../../etc")] {
         std::os::unix::fs::symlink(to, root.join(name)).unwrap();
@@ -393,6 +398,7 @@ fn what_has_no_end_is_not_read_to_its_end() {
     for words in [
         &["--config", "/dev/zero", "root"][..],
         &["--file", "/dev/zero", "/etc/motd", "root"],
+        &["--seccomp", "/dev/zero", "root"],
     ] {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
         let (status, _, err) = explained(place.path(), "--explain", &words);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use sandboxlib_config::{
     Config, Feature, FeatureSet, Ids, Isolation, Mount, MountKind, Network, Root, RootAccess,
-    SandboxPath, UserNamespace,
+    SandboxPath, Seccomp, UserNamespace,
 };
 use sandboxlib_core::doctor::{BackendFindings, Findings, Verdict, told};
 use sandboxlib_core::{Backend, HostFacts, NegotiateError, Refusal};
@@ -77,6 +77,8 @@ fn bare() -> Config {
     config.hidden = Some(Vec::new());
     config.network = Network::Shared;
     config.prefer = FeatureSet::EMPTY;
+    config.seccomp = Seccomp::None;
+    config.allow_nested = true;
     let ns = &mut config.namespaces;
     for isolation in [
         &mut ns.pid,
@@ -111,6 +113,8 @@ fn asking_for(feature: Feature) -> Option<Config> {
         }
         Feature::HostSecrets => config.hidden = None,
         Feature::Subordinate => config.ids = Ids::Subordinate,
+        Feature::Seccomp => config.seccomp = Seccomp::Build,
+        Feature::Nested => config.allow_nested = false,
         Feature::Proc => {
             // It shows process ids, and has to be of those of the sandbox.
             ns.pid = Isolation::Isolated;

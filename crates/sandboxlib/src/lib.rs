@@ -39,7 +39,8 @@ pub use error::Error;
 pub use sandbox::{Check, Prepared, Sandbox};
 pub use sandboxlib_config::{
     Access, Capabilities, Config, Feature, FeatureSet, HiddenBy, HiddenPlace, Ids, Isolation,
-    Mount, MountKind, Namespaces, Network, Root, RootAccess, SandboxPath, UserNamespace,
+    Mount, MountKind, Namespaces, Network, Root, RootAccess, SandboxPath, Seccomp, SeccompAction,
+    SeccompComparison, SeccompOperator, SeccompOtherwise, SeccompRule, SeccompRules, UserNamespace,
 };
 pub use sandboxlib_core::{End, Enforcement, KillScope, Outcome, Started};
 pub use sandboxlib_spawn::{Rehearsal, Signaller, Stdio};

@@ -3,8 +3,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sandboxlib_config::{
-    Capabilities, Config, HiddenPlace, Ids, Isolation, Mount, MountKind, Network, Root, RootAccess,
-    SandboxPath,
+    Capabilities, Config, Feature, HiddenPlace, Ids, Isolation, Mount, MountKind, Network, Root,
+    RootAccess, SandboxPath, Seccomp,
 };
 use sandboxlib_core::{
     Backend, CapSet, ChildScript, EffectiveConfig, Enforcement, HostFacts, KillScope, Landlock,
@@ -127,9 +127,25 @@ impl Sandbox {
         self
     }
 
+    /// Which system calls the command can make. What is asked for here is enforced, or the sandbox
+    /// cannot be prepared.
+    #[must_use]
+    pub fn seccomp(mut self, seccomp: Seccomp) -> Self {
+        self.config.seccomp = seccomp;
+        self.config.prefer.remove(Feature::Seccomp);
+        self
+    }
+
+    /// Lets the command make further namespaces, as a sandbox in the sandbox does.
+    #[must_use]
+    pub fn allow_nested(mut self) -> Self {
+        self.config.allow_nested = true;
+        self
+    }
+
     /// Less than this feature will do.
     #[must_use]
-    pub fn prefer(mut self, feature: sandboxlib_config::Feature) -> Self {
+    pub fn prefer(mut self, feature: Feature) -> Self {
         self.config.prefer.insert(feature);
         self
     }
@@ -362,6 +378,7 @@ fn enforcement(
     enforcement.enforced = effective.enforced();
     enforcement.degradations = effective.degradations().to_vec();
     enforcement.created_on_host = plan.created_on_host().cloned().collect();
+    enforcement.seccomp = effective.config().seccomp.name();
     enforcement.not_masked.clone_from(&plan.not_masked);
     enforcement.hidden.clone_from(&plan.hidden);
     enforcement

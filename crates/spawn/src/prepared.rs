@@ -1,4 +1,6 @@
-use sandboxlib_core::{ChildScript, FailedStep, HelperCall, Launch, SpawnError, Started, Step};
+use sandboxlib_core::{
+    ChildScript, FailedStep, HelperArg, HelperCall, Launch, SpawnError, Started, Step,
+};
 
 use crate::rehearsal::Rehearsal;
 use crate::run::Run;
@@ -32,7 +34,7 @@ impl Prepared {
                 script: system::Script::new(&ChildScript {
                     steps: [&[Step::Session], call.before.as_slice()].concat(),
                 })?,
-                call: call.clone(),
+                call: with_filters(call)?,
             },
             other => {
                 let what = format!("{other:?}");
@@ -77,4 +79,15 @@ impl Prepared {
             Way::Helper { .. } => Ok(Rehearsal::NotTried),
         }
     }
+}
+
+/// The call with its system call filters compiled.
+fn with_filters(call: &HelperCall) -> Result<HelperCall, SpawnError> {
+    let mut call = call.clone();
+    for arg in &mut call.args {
+        if let HelperArg::SyscallFilter(filter) = arg {
+            *arg = HelperArg::Data(system::filter_program(filter)?.into());
+        }
+    }
+    Ok(call)
 }

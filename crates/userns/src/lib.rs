@@ -4,10 +4,10 @@
 mod identity;
 mod support;
 
-use sandboxlib_config::{Capabilities, Config, Isolation, MountKind, UserNamespace};
+use sandboxlib_config::{Capabilities, Config, Ids, Isolation, MountKind, UserNamespace};
 use sandboxlib_core::{
     Backend, CapSet, ChildScript, EffectiveConfig, HostFacts, Landlock, Launch, NamespaceSet, Os,
-    PrepareError, Reason, Step, Support,
+    PrepareError, ProcGuard, Reason, Step, Support, SyscallFilter,
 };
 use sandboxlib_mount::MountPlan;
 
@@ -51,8 +51,27 @@ impl Backend for Userns {
         namespaces.mount = true;
         namespaces.user = identity.map.is_some();
         steps.push(Step::Namespaces(namespaces));
-        let host_root = identity.may_become_host_root();
+        let uid = match config.ids {
+            Ids::Pair { uid, .. } => uid,
+            Ids::Subordinate => 0,
+            _ => facts.uid,
+        };
+        let powerless = uid != 0 && keep.is_empty();
+        let guard = match (identity.may_become_host_root(), config.allow_nested) {
+            // One that is not root and has no capability does not become it.
+            (true, true) if powerless => ProcGuard::Nothing,
+            (true, _) => ProcGuard::Whole,
+            (false, true) => ProcGuard::Nothing,
+            (false, false) => ProcGuard::Keys,
+        };
+        // Whoever has this capability in the user namespace can raise its limits again.
+        const SYS_RESOURCE: CapSet = CapSet::from_bits(1 << 24);
+        let limit = namespaces.user && !config.allow_nested;
+        let limited = limit && !keep.contains(SYS_RESOURCE);
         steps.extend(identity.map);
+        if limit {
+            steps.push(Step::LimitNamespaces);
+        }
         if config.namespaces.time == Isolation::Isolated {
             steps.push(Step::TimeNamespace);
         }
@@ -60,7 +79,7 @@ impl Backend for Userns {
         steps.push(Step::PrivateMounts);
         // Files of procfs that belong to root are open to whoever is root on the host, with or
         // without capabilities, in whatever user namespace.
-        steps.extend(Step::mounts(plan, host_root));
+        steps.extend(Step::mounts(plan, guard));
         if namespaces.net {
             steps.push(Step::Loopback);
         }
@@ -74,6 +93,12 @@ impl Backend for Userns {
         steps.push(Step::Capabilities(keep));
         steps.push(Step::NoNewPrivs);
         steps.extend(landlock.map(Step::Landlock));
+        if let Some(filter) = SyscallFilter::wanted(config, limited) {
+            if let Some(reason) = facts.seccomp_reason() {
+                return Err(reason.into());
+            }
+            steps.push(Step::SyscallFilter(filter));
+        }
         Ok(Launch::Direct(ChildScript { steps }))
     }
 }

@@ -11,14 +11,19 @@ pub(crate) fn support(facts: &HostFacts) -> Support {
     }
     let mut all = Support::nothing(Reason::new("the userns backend does not know it"))
         .with(Feature::ALL.iter().copied());
-    if let Some(reason) = facts.time_namespace_reason() {
-        all = all.lacks(Feature::Time, reason);
+    if let Some(reason) = facts.seccomp_reason() {
+        all = all.lacks(Feature::Seccomp, reason);
     }
     match no_user_namespace(facts) {
         Some(reason) if !facts.capabilities.contains(CapSet::SYS_ADMIN) => {
             Support::unusable(reason)
         }
         Some(reason) => {
+            // Without a user namespace there is no limit of its own to set.
+            let all = match facts.seccomp_reason() {
+                Some(reason) => all.lacks(Feature::Nested, reason),
+                None => all,
+            };
             let all = all
                 .lacks(Feature::User, reason.clone())
                 .lacks(Feature::Subordinate, reason);

@@ -5,7 +5,7 @@ mod scripts;
 mod support_claims;
 
 use super::*;
-use sandboxlib_config::{Ids, Mount, Root, RootAccess, SandboxPath};
+use sandboxlib_config::{Ids, Mount, Root, RootAccess, SandboxPath, Seccomp};
 use sandboxlib_core::{NegotiateError, Subordinate, negotiate};
 use sandboxlib_mount::MemoryFs;
 
@@ -35,6 +35,8 @@ fn plain() -> Config {
     config.namespaces.ipc = Isolation::Shared;
     config.namespaces.uts = Isolation::Shared;
     config.namespaces.cgroup = Isolation::Shared;
+    config.seccomp = Seccomp::None;
+    config.allow_nested = true;
     config
 }
 

@@ -65,7 +65,7 @@ pub(crate) fn check(case: &Case, inside: &Inside, seen: &Seen) -> Checked {
     let protected = script
         .steps
         .iter()
-        .any(|step| matches!(step, Step::ProtectProc(_)));
+        .any(|step| matches!(step, Step::ProtectProc(_) | Step::MaskKeys(_)));
     compare_mounts(&case.plan, &model, &looked, protected)?;
     compare_paths(&model, &looked.report.found, &procs)?;
     compare_host(&model, &before, &listing(&base))?;

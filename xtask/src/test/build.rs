@@ -1,5 +1,6 @@
 //! Builds the test programs and run-sandbox, and finds out where cargo put them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -80,11 +81,13 @@ impl Built {
         };
         let root = repo::root();
         let mut tests = Vec::new();
+        // A package may lie below another, so that its directory is there before it is copied.
+        let mut copied = BTreeSet::new();
         for test in &self.tests {
             let package_dir = place
                 .join("src")
                 .join(test.package_dir.strip_prefix(&root)?);
-            if !package_dir.exists() {
+            if copied.insert(package_dir.clone()) {
                 repo::copy_tree(&test.package_dir, &package_dir, &["target"])?;
             }
             let executable = copy(&test.executable)?;

@@ -5,6 +5,7 @@ use super::{CONFORMANCE, Fault, Package, SPAWN};
 const CONFIG: &str = "sandboxlib-config";
 const MOUNT: &str = "sandboxlib-mount";
 const CORE: &str = "sandboxlib-core";
+const SECCOMP: &str = "sandboxlib-seccomp";
 const FACADE: &str = "sandboxlib";
 const BACKENDS: [&str; 5] = [
     "sandboxlib-bubblewrap",
@@ -25,9 +26,9 @@ fn allowed(name: &str) -> Option<Vec<&'static str>> {
     let contract = || vec![CONFIG, MOUNT, CORE];
     Some(match name {
         "xtask" | CONFIG => vec![],
-        MOUNT => vec![CONFIG],
+        MOUNT | SECCOMP => vec![CONFIG],
         CORE => vec![CONFIG, MOUNT],
-        SPAWN => contract(),
+        SPAWN => [contract(), vec![SECCOMP]].concat(),
         CONFORMANCE => [contract(), vec![SPAWN]].concat(),
         FACADE => [contract(), vec![SPAWN], BACKENDS.to_vec()].concat(),
         "run-sandbox" | "linux-user-chroot" => vec![FACADE],
@@ -43,6 +44,8 @@ fn allowed(name: &str) -> Option<Vec<&'static str>> {
             BACKENDS.to_vec(),
         ]
         .concat(),
+        // Sandboxes are black boxes to it, ours too.
+        "sandboxlib-escapes" => vec!["sandboxlib-tests"],
         backend if BACKENDS.contains(&backend) => contract(),
         _ => return None,
     })
@@ -109,12 +112,21 @@ mod tests {
     }
 
     fn faults_with(package_under_test: Package) -> Vec<Fault> {
-        let mut packages: Vec<_> = [CONFIG, MOUNT, CORE, SPAWN, FACADE, CONFORMANCE, "xtask"]
-            .iter()
-            .chain(&BACKENDS)
-            .filter(|name| **name != package_under_test.name)
-            .map(|name| package(name, &[], &[]))
-            .collect();
+        let mut packages: Vec<_> = [
+            CONFIG,
+            MOUNT,
+            CORE,
+            SECCOMP,
+            SPAWN,
+            FACADE,
+            CONFORMANCE,
+            "xtask",
+        ]
+        .iter()
+        .chain(&BACKENDS)
+        .filter(|name| **name != package_under_test.name)
+        .map(|name| package(name, &[], &[]))
+        .collect();
         packages.push(package_under_test);
         check(&packages)
     }
@@ -127,7 +139,10 @@ mod tests {
             faults_with(package(FACADE, &[SPAWN, BACKENDS[0], BACKENDS[3]], &[])),
             []
         );
-        assert_eq!(faults_with(package(SPAWN, &[CORE, "nix", "libc"], &[])), []);
+        assert_eq!(
+            faults_with(package(SPAWN, &[CORE, SECCOMP, "nix", "libc"], &[])),
+            []
+        );
         let suite = package(CONFORMANCE, &[CONFIG, MOUNT, CORE, SPAWN, "tempfile"], &[]);
         assert_eq!(faults_with(suite), []);
     }
@@ -143,6 +158,9 @@ mod tests {
             (SPAWN, FACADE),
             (CONFIG, MOUNT),
             (CORE, SPAWN),
+            (CORE, SECCOMP),
+            (SECCOMP, CORE),
+            (BACKENDS[0], SECCOMP),
             (FACADE, CONFORMANCE),
             (CONFORMANCE, FACADE),
             (CONFORMANCE, BACKENDS[0]),

@@ -18,8 +18,9 @@ use crate::{Result, repo};
 /// The only package that may hold unsafe code, platform `cfg`s and bindings to the system.
 const SPAWN: &str = "sandboxlib-spawn";
 
-/// The package that may do the same in one place: the system calls of its probe.
 const CONFORMANCE: &str = "sandboxlib-conformance";
+
+const ESCAPES: &str = "sandboxlib-escapes";
 
 /// One thing that is not as it should be.
 #[derive(Debug, PartialEq, Eq)]

@@ -4,12 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::text::{code_lines, has_word};
-use super::{CONFORMANCE, Fault, Package, SPAWN};
+use super::{CONFORMANCE, ESCAPES, Fault, Package, SPAWN};
 use crate::Result;
 
 const LONGEST: usize = 800;
-/// The files of the conformance suite's probe that hold unsafe code.
-const PROBE_CALLS: [&str; 3] = ["sys.rs", "x86_64.rs", "aarch64.rs"];
+/// The packages that carry a program for the inside of a sandbox, and where its sources are. Such
+/// a program makes system calls that no safe library has, and no library links it: what makes them
+/// is unsafe there, and argued for as in spawn.
+const PROGRAMS: [(&str, &str); 2] = [(CONFORMANCE, "probe"), (ESCAPES, "attack")];
+/// The files of such a program that hold unsafe code.
+const PROGRAM_CALLS: [&str; 3] = ["sys.rs", "x86_64.rs", "aarch64.rs"];
 const FORBID: &str = "#![forbid(unsafe_code)]";
 /// What decides by platform. A feature or `test` is no platform.
 const PLATFORM: [&str; 5] = [
@@ -39,7 +43,7 @@ pub(super) fn check(root: &Path, packages: &[Package]) -> Result<Vec<Fault>> {
             let in_src = file.starts_with(package.dir.join("src"));
             let is_crate = package.dir.starts_with(root.join("crates"));
             let lines = code_lines(&source);
-            if spawn || is_of_the_probe(package, &file) {
+            if spawn || makes_system_calls(package, &file) {
                 faults.extend(unsafe_without_reason(&place, &source, &lines));
             } else {
                 faults.extend(lines_with(
@@ -70,22 +74,23 @@ pub(super) fn check(root: &Path, packages: &[Package]) -> Result<Vec<Fault>> {
     Ok(faults)
 }
 
-/// The probe of the conformance suite is a program of its own, without libc, which no library
-/// links: what makes its system calls is unsafe there, and argued for as in spawn.
-fn is_of_the_probe(package: &Package, file: &Path) -> bool {
-    package.name == CONFORMANCE
-        && PROBE_CALLS
-            .iter()
-            .any(|name| file == package.dir.join("probe").join(name))
+/// Whether this is one of the files in which a program for the inside makes its system calls.
+fn makes_system_calls(package: &Package, file: &Path) -> bool {
+    PROGRAMS
+        .iter()
+        .filter(|(name, _)| package.name == *name)
+        .flat_map(|(_, dir)| PROGRAM_CALLS.map(|name| package.dir.join(dir).join(name)))
+        .any(|allowed| file == allowed)
 }
 
-/// The Rust files of a package.
+/// The Rust files of a package, without those of packages below it.
 fn rust_files(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let (path, kind) = (entry.path(), entry.file_type()?);
-        if kind.is_dir() && entry.file_name() != "target" {
+        let another = || path.join("Cargo.toml").exists();
+        if kind.is_dir() && entry.file_name() != "target" && !another() {
             files.extend(rust_files(&path)?);
         } else if path.extension().is_some_and(|e| e == "rs") {
             files.push(path);
@@ -300,14 +305,18 @@ mod tests {
     }
 
     #[test]
-    fn the_probe_has_one_place_for_unsafe_code() {
+    fn programs_for_the_inside_have_one_place_for_unsafe_code() {
         let proved = "// SAFETY: a number.\nlet x = unsafe { g() };\n";
         let bare = "unsafe { g() }\n";
         assert_eq!(faults_of(CONFORMANCE, "probe/sys.rs", proved), [""; 0]);
+        assert_eq!(faults_of(ESCAPES, "attack/sys.rs", proved), [""; 0]);
         for (name, file, source) in [
             (CONFORMANCE, "probe/sys.rs", bare),
             (CONFORMANCE, "probe/main.rs", proved),
             (CONFORMANCE, "src/sys.rs", proved),
+            (ESCAPES, "attack/sys.rs", bare),
+            (ESCAPES, "attack/main.rs", proved),
+            (ESCAPES, "probe/sys.rs", proved),
             ("sandboxlib-core", "probe/sys.rs", proved),
         ] {
             assert_eq!(faults_of(name, file, source).len(), 1, "{name} {file}");

@@ -13,7 +13,10 @@ use toml::{Table, Value};
 
 use super::{HostSecrets, MountSetting, Namespace, Settings};
 use crate::text::{parse_duration, parse_permissions, parse_size};
-use crate::{Access, Feature, FeatureSet, Mount, MountKind, Network, SandboxPath};
+use crate::{
+    Access, Errno, Feature, FeatureSet, Mount, MountKind, Network, SandboxPath, Seccomp,
+    SeccompAction, SeccompComparison, SeccompOperator, SeccompOtherwise, SeccompRule, SeccompRules,
+};
 
 /// Text as it may stand in a path or argument: with everything that a format could trip over.
 fn words() -> impl Strategy<Value = String> {
@@ -92,6 +95,111 @@ fn variables() -> impl Strategy<Value = BTreeMap<OsString, Option<OsString>>> {
     prop::collection::btree_map(name.prop_map(OsString::from), value, 0..4)
 }
 
+/// Numbers where comparing goes wrong, if it does.
+fn numbers() -> impl Strategy<Value = u64> {
+    let edges = vec![0, 1, u64::MAX, 1 << 63, (1 << 63) - 1, 1 << 32];
+    prop_oneof![select(edges), any::<u64>()]
+}
+
+fn comparisons() -> impl Strategy<Value = SeccompComparison> {
+    use SeccompOperator::{Eq, Ge, Gt, Le, Lt, MaskedEq, Ne};
+    let operator = prop_oneof![
+        select(vec![Eq, Ne, Lt, Le, Gt, Ge]),
+        numbers().prop_map(MaskedEq)
+    ];
+    (0..6_u8, operator, numbers()).prop_map(|(argument, operator, value)| {
+        let value = match operator {
+            MaskedEq(mask) => value & mask,
+            _ => value,
+        };
+        SeccompComparison::new(argument, operator, value).unwrap()
+    })
+}
+
+fn actions() -> impl Strategy<Value = SeccompAction> {
+    let plain = vec![
+        SeccompAction::Allow,
+        SeccompAction::Kill,
+        SeccompAction::Log,
+    ];
+    let errno = (1..4096_u16).prop_map(|n| SeccompAction::Errno(Errno::new(n).unwrap()));
+    prop_oneof![select(plain), errno]
+}
+
+fn filters() -> impl Strategy<Value = Seccomp> {
+    let rule = (
+        prop::collection::vec("[a-z0-9_]{1,9}", 1..4),
+        actions(),
+        prop::collection::vec(comparisons(), 0..4),
+    )
+        .prop_map(|(calls, action, when)| {
+            let rule = SeccompRule::new(calls, action).unwrap();
+            when.into_iter().fold(rule, |rule, c| rule.when(c).unwrap())
+        });
+    let otherwise = prop_oneof![
+        select(vec![SeccompOtherwise::Build, SeccompOtherwise::StrictIo]),
+        actions().prop_map(SeccompOtherwise::Action),
+    ];
+    prop_oneof![
+        select(Seccomp::PRESETS.to_vec()).prop_map(|name| Seccomp::preset(name).unwrap()),
+        (prop::collection::vec(rule, 0..4), otherwise)
+            .prop_map(|(rules, otherwise)| Seccomp::Rules(SeccompRules { rules, otherwise })),
+    ]
+}
+
+fn action_written(action: SeccompAction) -> Value {
+    match action {
+        SeccompAction::Errno(errno) => i64::from(errno.number()).into(),
+        other => other.to_string().into(),
+    }
+}
+
+fn filter_written(seccomp: &Seccomp) -> Value {
+    let Seccomp::Rules(list) = seccomp else {
+        return seccomp.name().into();
+    };
+    let table = |pairs: Vec<(&str, Value)>| -> Value {
+        let pairs = pairs
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value));
+        pairs.collect::<Table>().into()
+    };
+    let rules = list.rules.iter().map(|rule| {
+        let when = rule.comparisons().iter().map(|c| {
+            let mut pairs = vec![
+                ("arg", i64::from(c.argument()).into()),
+                ("value", format!("{:#x}", c.value()).into()),
+            ];
+            let op = match c.operator() {
+                SeccompOperator::MaskedEq(mask) => {
+                    pairs.push(("mask", mask.to_string().into()));
+                    "eq"
+                }
+                SeccompOperator::Eq => "eq",
+                SeccompOperator::Ne => "ne",
+                SeccompOperator::Lt => "lt",
+                SeccompOperator::Le => "le",
+                SeccompOperator::Gt => "gt",
+                SeccompOperator::Ge => "ge",
+            };
+            pairs.push(("op", op.into()));
+            table(pairs)
+        });
+        table(vec![
+            ("call", rule.calls().to_vec().into()),
+            ("action", action_written(rule.action())),
+            ("when", when.collect::<Vec<_>>().into()),
+        ])
+    });
+    let rules: Vec<Value> = rules.collect();
+    let default = match list.otherwise {
+        SeccompOtherwise::Build => "build".into(),
+        SeccompOtherwise::StrictIo => "strict-io".into(),
+        SeccompOtherwise::Action(action) => action_written(action),
+    };
+    table(vec![("default", default), ("rule", rules.into())])
+}
+
 /// Settings that a file can say.
 fn settings() -> impl Strategy<Value = Settings> {
     let files = (
@@ -112,6 +220,7 @@ fn settings() -> impl Strategy<Value = Settings> {
         option::of(words()),
         option::of(any::<bool>()),
         subsequence(Feature::ALL.to_vec(), 0..4),
+        (option::of(filters()), option::of(any::<bool>())),
     );
     let run = (
         option::of(prop::collection::vec(words(), 0..3)),
@@ -123,8 +232,17 @@ fn settings() -> impl Strategy<Value = Settings> {
     );
     (files, isolation, run).prop_map(|(files, isolation, run)| {
         let (sandbox, read_only, writable, host_secrets, readable, sockets, bare, mounts) = files;
-        let (network, (share, isolate), (uid, gid, map_subordinate), caps, hostname, landlock, pre) =
-            isolation;
+        let (
+            network,
+            (share, isolate),
+            (uid, gid, map_subordinate),
+            caps,
+            hostname,
+            landlock,
+            pre,
+            more,
+        ) = isolation;
+        let (seccomp, allow_nested) = more;
         let (backend, cwd, env, inherit_env, timeout, command) = run;
         Settings {
             sandbox,
@@ -145,6 +263,8 @@ fn settings() -> impl Strategy<Value = Settings> {
             capabilities: caps,
             hostname: hostname.map(OsString::from),
             landlock,
+            seccomp,
+            allow_nested,
             prefer: pre.into_iter().collect(),
             cwd,
             env,
@@ -178,7 +298,7 @@ fn written(settings: &Settings) -> Table {
         .collect();
     let mounts: Vec<Value> = settings.mounts.iter().map(mount_written).collect();
     let id = |id: Option<u32>| id.map(|id| i64::from(id).into());
-    let all: [(&str, Option<Value>); 25] = [
+    let all: [(&str, Option<Value>); 26] = [
         ("sandbox", settings.sandbox.as_ref().map(|p| text(p))),
         ("backend", settings.backend.as_deref().map(strings)),
         ("read-only", settings.read_only.map(Value::from)),
@@ -226,7 +346,8 @@ fn written(settings: &Settings) -> Table {
                 .as_ref()
                 .map(|words| words.iter().map(|w| text(w)).collect::<Vec<_>>().into()),
         ),
-        ("root", None),
+        ("seccomp", settings.seccomp.as_ref().map(filter_written)),
+        ("allow-nested", settings.allow_nested.map(Value::from)),
     ];
     all.into_iter()
         .filter_map(|(key, value)| Some((key.to_owned(), value?)))

@@ -13,10 +13,10 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use super::{
     HostSecrets, MountSetting, Namespace, Settings, parse_duration, parse_permissions, parse_size,
 };
-use crate::{Access, FeatureSet, Mount, MountKind, Network, SandboxPath};
+use crate::{Access, FeatureSet, Mount, MountKind, Network, SandboxPath, Seccomp};
 
 /// A type that is written as text.
-trait FromText: Sized {
+pub(super) trait FromText: Sized {
     /// What is expected, for messages such as "invalid type: integer, expected a path".
     const WHAT: &'static str;
     fn from_text(text: &str) -> Result<Self, String>;
@@ -30,7 +30,7 @@ trait FromText: Sized {
     }
 }
 
-struct Text<T>(T);
+pub(super) struct Text<T>(pub(super) T);
 
 impl<'de, T: FromText> Deserialize<'de> for Text<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -76,7 +76,7 @@ impl<'de, T: FromText> Deserialize<'de> for Text<T> {
 }
 
 /// One value, or an array of them.
-struct Many<T>(Vec<T>);
+pub(super) struct Many<T>(pub(super) Vec<T>);
 
 impl<'de, T: FromText> Deserialize<'de> for Many<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -235,7 +235,7 @@ impl FromText for Hostname {
     }
 }
 
-struct Word(String);
+pub(super) struct Word(pub(super) String);
 
 impl FromText for Word {
     const WHAT: &'static str = "a name";
@@ -469,6 +469,8 @@ struct RawSettings {
     root: Option<bool>,
     map_subordinate: Option<bool>,
     cap_add: Option<Many<Word>>,
+    seccomp: Option<Seccomp>,
+    allow_nested: Option<bool>,
     hostname: Option<Text<Hostname>>,
     landlock: Option<bool>,
     prefer: Option<Many<FeatureSet>>,
@@ -522,6 +524,8 @@ impl RawSettings {
             gid,
             map_subordinate: self.map_subordinate,
             capabilities: self.cap_add.map(words),
+            seccomp: self.seccomp,
+            allow_nested: self.allow_nested,
             hostname: self.hostname.map(|Text(Hostname(name))| name),
             landlock: self.landlock,
             prefer: self.prefer.map_or(FeatureSet::EMPTY, |Many(list)| {

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 
-use sandboxlib_config::{FeatureSet, Isolation, Network, RootAccess};
+use sandboxlib_config::{FeatureSet, Isolation, Network, RootAccess, Seccomp};
 use sandboxlib_core::{End, Started};
 use sandboxlib_spawn::Stdio;
 
@@ -160,6 +160,8 @@ pub(super) const CASES: &[Case] = &[
             config.namespaces.uts = Isolation::Isolated;
             config.namespaces.cgroup = Isolation::Isolated;
             config.namespaces.time = Isolation::Isolated;
+            config.seccomp = Seccomp::Build;
+            config.allow_nested = false;
             config.prefer = FeatureSet::all();
         },
         asks: &[("pid", Done)],

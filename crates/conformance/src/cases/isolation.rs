@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use sandboxlib_config::{
-    Config, Feature, Ids, Isolation, Mount, MountKind, Network, UserNamespace,
+    Config, Errno, Feature, Ids, Isolation, Mount, MountKind, Network, Seccomp, SeccompAction,
+    SeccompComparison, SeccompOperator, SeccompOtherwise, SeccompRule, SeccompRules, UserNamespace,
 };
 use sandboxlib_core::End;
 use sandboxlib_spawn::{Child, Run};
@@ -15,7 +16,7 @@ use sandboxlib_spawn::{Child, Run};
 use crate::Case;
 use crate::case::CASE;
 use crate::case::Expect::{Begins, Done, Fails, Holds, Is, NotAsOnHost};
-use crate::case::errno::{EACCES, ECONNREFUSED, ENOENT, EPERM, ESRCH};
+use crate::case::errno::{EACCES, ECONNREFUSED, ENOENT, ENOSPC, EPERM, ESRCH};
 use crate::fault::What;
 use crate::stage::Stage;
 use crate::world::World;
@@ -201,7 +202,49 @@ pub(super) const CASES: &[Case] = &[
         ],
         ..CASE
     },
+    Case {
+        name: "system_calls_are_filtered",
+        needs: &[Feature::Seccomp],
+        config: |config, _| config.seccomp = odd_filter(),
+        asks: &[
+            // Calls that no system refuses, and errors that they never have.
+            ("parent", Fails(&[77])),
+            ("session", Fails(&[78])),
+            ("pid", Done),
+        ],
+        ..CASE
+    },
+    Case {
+        name: "no_further_user_namespaces",
+        needs: &[Feature::Nested],
+        config: |config, _| config.allow_nested = false,
+        asks: &[
+            // CLONE_NEWUSER.
+            ("unshare 268435456", Fails(&[EPERM, ENOSPC])),
+            // CLONE_FILES, which makes none.
+            ("unshare 1024", Done),
+        ],
+        ..CASE
+    },
 ];
+
+/// getppid fails, and getsid where it is about the caller.
+fn odd_filter() -> Seccomp {
+    let rule = |call: &str, errno| {
+        let errno = Errno::new(errno).unwrap_or(Errno::EPERM);
+        SeccompRule::new([call], SeccompAction::Errno(errno)).ok()
+    };
+    let own = SeccompComparison::new(0, SeccompOperator::Eq, 0).ok();
+    let own = rule("getsid", 78).zip(own);
+    let rules = [
+        rule("getppid", 77),
+        own.and_then(|(rule, own)| rule.when(own).ok()),
+    ];
+    Seccomp::Rules(SeccompRules {
+        rules: rules.into_iter().flatten().collect(),
+        otherwise: SeccompOtherwise::Action(SeccompAction::Allow),
+    })
+}
 
 fn with_proc(config: &mut Config, world: &World) {
     config.namespaces.pid = Isolation::Isolated;

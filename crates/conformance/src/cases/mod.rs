@@ -78,6 +78,8 @@ macro_rules! __each_case {
             ids_as_asked_for
             root_inside
             a_range_of_ids
+            system_calls_are_filtered
+            no_further_user_namespaces
         }
     };
 }

@@ -280,6 +280,22 @@ fn powerless_helpers(out: &mut Hints, newuidmap: &std::path::Path, d: &Diagnosis
     }
 }
 
+/// Writing the limit of the sandbox's own user namespace.
+pub(super) fn limit_namespaces(out: &mut Hints, errno: i32, d: &Diagnosis) {
+    let hidden = d.proc_missing || d.proc_masked;
+    if hidden || matches!(errno, ENOENT | EACCES | EROFS) {
+        out.add(
+            Knob::Mount(Cow::Borrowed("/proc")),
+            "let the caller have a /proc that can be written to, or use a system call filter that \
+             closes the same",
+        );
+    }
+    out.add(
+        Knob::Request("nested"),
+        "allow further user namespaces inside, or say that less will do",
+    );
+}
+
 pub(super) fn time_namespace(out: &mut Hints, errno: i32, d: &Diagnosis) {
     const LIMIT: &str = "user.max_time_namespaces";
     const FIRST: KernelVersion = KernelVersion(5, 6);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sandboxlib_config::SandboxPath;
 
-use super::errno::{EACCES, EAGAIN, ELOOP, ENOENT, ENOSYS, ENOTDIR, EPERM, ETXTBSY};
+use super::errno::{EACCES, EAGAIN, EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, EPERM, ETXTBSY};
 use super::{Diagnosis, Hints, birth, confinement, no_such_call, seccomp};
 use crate::{ExecProblem, Knob};
 
@@ -305,6 +305,19 @@ pub(super) fn helper(out: &mut Hints, path: &Path, errno: i32, d: &Diagnosis) {
         }
         EAGAIN => birth::too_many_processes(out),
         _ => {}
+    }
+}
+
+/// Loading the system call filter.
+pub(super) fn filter(out: &mut Hints, errno: i32, d: &Diagnosis) {
+    if d.filtered && matches!(errno, EPERM | EACCES | ENOSYS) {
+        seccomp(out, "seccomp");
+    }
+    if matches!(errno, EINVAL | ENOSYS) {
+        out.add(
+            Knob::KernelConfig("CONFIG_SECCOMP_FILTER"),
+            "use a kernel with system call filters, or do without one: this one has none",
+        );
     }
 }
 

@@ -43,7 +43,8 @@ impl HostFacts {
     #[must_use]
     pub fn kernel_reason(&self) -> Option<Reason> {
         let wanted = Self::OLDEST_LINUX;
-        let found = self.older_than(wanted)?;
+        let found = self.kernel.filter(|_| self.os == Os::Linux);
+        let found = found.filter(|found| *found < wanted)?;
         let text = format!(
             "Linux {found} is older than {wanted} and lacks system calls that every run needs"
         );
@@ -56,32 +57,6 @@ impl HostFacts {
              virtual one"
         );
         Some(Reason::new(text).hint(Hint::new(knob, advice)))
-    }
-
-    /// Why the command cannot have clocks of its own, although there may be time namespaces
-    /// (time_namespaces(7)). Before Linux 6.1 a process that is to have other ones cannot start a
-    /// program by vfork, as the init program starts the command. `None` where the version is not
-    /// known.
-    #[must_use]
-    pub fn time_namespace_reason(&self) -> Option<Reason> {
-        const FIRST: KernelVersion = KernelVersion(6, 1);
-        let found = self.older_than(FIRST)?;
-        let text = format!(
-            "Linux {found} is older than {FIRST} and does not let a program enter a time namespace \
-             as it starts"
-        );
-        let knob = Knob::Kernel {
-            found: Some(found),
-            wanted: FIRST,
-        };
-        let advice = format!("run Linux {FIRST} or newer, or share the clocks with the host");
-        Some(Reason::new(text).hint(Hint::new(knob, advice)))
-    }
-
-    /// The version of this Linux, if it is known to be older than `wanted`.
-    fn older_than(&self, wanted: KernelVersion) -> Option<KernelVersion> {
-        let found = self.kernel.filter(|_| self.os == Os::Linux);
-        found.filter(|found| *found < wanted)
     }
 
     /// Why a user namespace made by this process is of no use: Ubuntu takes every capability in it
@@ -99,6 +74,16 @@ impl HostFacts {
             super::apparmor_cures("1")
                 .into_iter()
                 .fold(Reason::new(text), Reason::hint)
+        })
+    }
+
+    /// Why no system call can be filtered here, where that is certain.
+    #[must_use]
+    pub fn seccomp_reason(&self) -> Option<Reason> {
+        (self.seccomp == Some(false)).then(|| {
+            let knob = Knob::KernelConfig("CONFIG_SECCOMP_FILTER");
+            let hint = Hint::new(knob, "use a kernel with system call filters");
+            Reason::new("the kernel has no system call filters (seccomp)").hint(hint)
         })
     }
 

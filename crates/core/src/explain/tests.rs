@@ -39,6 +39,14 @@ fn words(hints: &[Hint]) -> Vec<String> {
     hints.iter().map(|hint| word(&hint.knob)).collect()
 }
 
+fn filter() -> Step {
+    let seccomp = sandboxlib_config::Seccomp::Build;
+    Step::SyscallFilter(crate::SyscallFilter {
+        seccomp,
+        allow_nested: false,
+    })
+}
+
 fn path(s: &str) -> SandboxPath {
     SandboxPath::new(s).unwrap()
 }
@@ -320,6 +328,11 @@ fn each_cause_has_its_knobs() {
         ("time, not built", at(Step::TimeNamespace, "unshare"), EINVAL, user().kernel(6, 1), &["CONFIG_TIME_NS"]),
         ("time, off", at(Step::TimeNamespace, "unshare"), ENOSPC, user().sysctl("user.max_time_namespaces", "0"),
             &["user.max_time_namespaces 0->15000"]),
+        ("no limit to be had", at(Step::LimitNamespaces, "open"), EROFS, user(), &["mount /proc", "request nested"]),
+        ("no /proc at all", at(Step::LimitNamespaces, "open"), ENOENT, user().but(|d| d.proc_missing = true),
+            &["mount /proc", "request nested"]),
+        ("no filters in the kernel", at(filter(), "seccomp"), EINVAL, user(), &["CONFIG_SECCOMP_FILTER"]),
+        ("no filters in a filter", at(filter(), "seccomp"), EPERM, user().filtered(), &["seccomp"]),
         // mounts
         ("too many mounts", bind("move_mount"), ENOSPC, user().sysctl("fs.mount-max", "100000"),
             &["fs.mount-max 100000->200000"]),
@@ -683,7 +696,6 @@ proptest! {
             d.facts.user_namespace_reason(),
             d.facts.apparmor_reason(),
             d.facts.kernel_reason(),
-            d.facts.time_namespace_reason(),
             d.facts.privilege_reason(),
             d.facts.subordinate_reason(),
         ].into_iter().flatten() {

@@ -404,8 +404,9 @@ fn tree_is_untouched(
         .flat_map(|(_, place)| place.iter())
         .chain(model.made.iter().filter_map(|p| p.file_name()))
         .map(OsString::from)
-        // What the links `missing/../new` and `b/../c` take to exist.
-        .chain(["missing".into(), "b".into()])
+        // What the links `missing/../new` and `b/../c` take to exist, also where `b` is the link
+        // `l`.
+        .chain(["missing".into(), "b".into(), "l".into()])
         .collect();
     let mut dirs = vec![(top.to_owned(), source.to_owned())];
     while let Some((dir, host)) = dirs.pop() {

@@ -58,6 +58,8 @@ fn single(text: &str, number: u32, choice: bool) -> Vec<Said> {
             "timeout",
             format!("{}ms", number.max(1)),
         ),
+        said(&["--seccomp", "strict-io"], "seccomp", "strict-io"),
+        said(&["--allow-nested"], "allow-nested", true),
         said(&["--share", "ipc"], "share", "ipc"),
         said(&["--isolate", "time"], "isolate", "time"),
         said(&["--prefer", "mask,pid"], "prefer", vec!["mask", "pid"]),
@@ -150,7 +152,7 @@ proptest! {
     #[test]
     fn words_mean_what_a_file_means(
         (text, number, choice) in (texts(), any::<u32>(), any::<bool>()),
-        chosen in subsequence((0..17).collect::<Vec<usize>>(), 0..10),
+        chosen in subsequence((0..19).collect::<Vec<usize>>(), 0..10),
         repeated in repeated(),
         mounts in mounts(),
         command in prop::collection::vec("[^\0]{0,5}", 0..3),

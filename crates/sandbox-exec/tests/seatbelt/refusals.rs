@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sandboxlib_config::{
     Capabilities, Config, Feature, FeatureSet, Ids, Isolation, Mount, MountKind, Root, RootAccess,
-    SandboxPath, UserNamespace,
+    SandboxPath, Seccomp, UserNamespace,
 };
 use sandboxlib_core::{Backend, HostFacts, Os, Started, negotiate, requests};
 use sandboxlib_mount::MemoryFs;
@@ -21,6 +21,8 @@ fn with(change: impl FnOnce(&mut Config)) -> Config {
     config.namespaces.pid = Isolation::Shared;
     config.namespaces.uts = Isolation::Shared;
     config.namespaces.cgroup = Isolation::Shared;
+    config.seccomp = Seccomp::None;
+    config.allow_nested = true;
     change(&mut config);
     config
 }
@@ -149,6 +151,8 @@ fn what_is_not_there_is_refused_unless_less_will_do() {
         (Feature::Ids, with(|c| c.ids = Ids::ROOT)),
         (Feature::Subordinate, with(|c| c.ids = Ids::Subordinate)),
         (Feature::HostSecrets, with(|c| c.hidden = None)),
+        (Feature::Seccomp, with(|c| c.seccomp = Seccomp::Build)),
+        (Feature::Nested, with(|c| c.allow_nested = false)),
     ];
     let without = launch(&with(|_| ()), &mac()).unwrap().1;
     for (feature, mut config) in cases {
@@ -171,7 +175,14 @@ fn what_is_not_there_is_refused_unless_less_will_do() {
 fn the_defaults_run_and_tell_what_is_missing() {
     let (effective, call) = launch(&read_only(), &mac()).unwrap();
     let lost: Vec<_> = effective.degradations().iter().map(|d| d.feature).collect();
-    assert_eq!(lost, [Feature::Pid, Feature::Uts, Feature::Cgroup]);
+    let missing = [
+        Feature::Pid,
+        Feature::Uts,
+        Feature::Cgroup,
+        Feature::Seccomp,
+        Feature::Nested,
+    ];
+    assert_eq!(lost, missing);
     for request in requests(effective.config()) {
         assert!(effective.enforced().contains(request.feature));
     }

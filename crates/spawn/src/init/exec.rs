@@ -16,47 +16,64 @@ const O_PATH: usize = 0o10_000_000;
 const O_CLOEXEC: usize = 0o2_000_000;
 const O_NONBLOCK: usize = 0o4_000;
 
-/// Executes the first of the `count` paths at `candidates` that can be executed, as a shell
-/// searches PATH: what is missing is passed over, and what may not be executed is remembered.
-/// Returns only on failure, with the message for the parent.
+/// Why an attempt to execute something came to nothing.
+pub(crate) enum Refusal {
+    /// The kernel does not execute it.
+    Exec(Errno),
+    /// It did not come to that, and another path would not help: the kind of message that tells.
+    Other { kind: u32, errno: Errno },
+}
+
+/// Has the first of the `count` paths at `candidates` executed that can be, as a shell searches
+/// PATH: what is missing is passed over, and what may not be executed is remembered. `attempt`
+/// executes a path; what is found out about one is found out here, by a process that no filter
+/// binds. If none can be, `failure` is the message for the parent.
 ///
 /// # Safety
-/// `candidates` must point to `count` pointers to NUL-terminated strings; `argv` and `envp` to
-/// null-terminated arrays of such.
-pub(crate) unsafe fn exec_first(
+/// `candidates` must point to `count` pointers to NUL-terminated strings.
+pub(crate) unsafe fn exec_first<T>(
     candidates: *const *const u8,
     count: usize,
-    argv: *const *const u8,
-    envp: *const *const u8,
-) -> Message {
-    let mut failure = failed(problem::NOT_FOUND, ENOENT);
+    failure: &mut Message,
+    mut attempt: impl FnMut(*const u8) -> Result<T, Refusal>,
+) -> Option<T> {
+    *failure = failed(problem::NOT_FOUND, ENOENT);
     for i in 0..count {
         // SAFETY: i < count, see the function's contract.
         let path = unsafe { *candidates.add(i) };
-        // SAFETY: the strings and arrays are as execve(2) takes them, by the function's contract.
-        let tried = unsafe {
-            raw::call(
-                nr::EXECVE,
-                [path as usize, argv as usize, envp as usize, 0, 0, 0],
-            )
+        // An attempt costs a process, so of several paths those are passed over that are not
+        // there. A single one is always tried.
+        // SAFETY: `path` is NUL-terminated by the function's contract.
+        if count > 1 && matches!(unsafe { find(path) }, Err(ENOENT | ENOTDIR)) {
+            continue;
+        }
+        let errno = match attempt(path) {
+            Ok(done) => return Some(done),
+            Err(Refusal::Other { kind, errno }) => {
+                *failure = Message::new(kind);
+                failure.errno = errno;
+                return None;
+            }
+            Err(Refusal::Exec(errno)) => errno,
         };
-        let errno = match tried {
-            Ok(_) => return failure,
-            Err(errno) => errno,
-        };
-        match errno {
+        let last = match errno {
             // The kernel says so of a missing file, and of a missing interpreter or loader.
             // SAFETY: `path` is NUL-terminated by the function's contract.
-            ENOENT if unsafe { exists(path) } => return unsafe { missing_part(path) },
-            ENOENT | ENOTDIR => {}
-            EACCES => failure = failed(problem::NOT_EXECUTABLE, errno),
-            ENOEXEC => return failed(problem::BAD_FORMAT, errno),
-            E2BIG => return failed(problem::TOO_LONG, errno),
-            ELOOP if count > 1 => {}
-            _ => return failed(problem::OTHER, errno),
-        }
+            ENOENT if unsafe { find(path) }.is_ok() => unsafe { missing_part(path) },
+            ENOENT | ENOTDIR => continue,
+            EACCES => {
+                *failure = failed(problem::NOT_EXECUTABLE, errno);
+                continue;
+            }
+            ENOEXEC => failed(problem::BAD_FORMAT, errno),
+            E2BIG => failed(problem::TOO_LONG, errno),
+            ELOOP if count > 1 => continue,
+            _ => failed(problem::OTHER, errno),
+        };
+        *failure = last;
+        return None;
     }
-    failure
+    None
 }
 
 fn failed(problem: u32, errno: Errno) -> Message {
@@ -74,17 +91,15 @@ unsafe fn open(path: *const u8, flags: usize) -> Result<Fd, Errno> {
     Ok(Fd::try_from(fd).unwrap_or(-1))
 }
 
+/// Whether there is something at `path`.
+///
 /// # Safety
 /// `path` must be NUL-terminated.
-unsafe fn exists(path: *const u8) -> bool {
+unsafe fn find(path: *const u8) -> Result<(), Errno> {
     // SAFETY: passed on to the caller.
-    match unsafe { open(path, O_PATH | O_CLOEXEC) } {
-        Ok(fd) => {
-            raw::close(fd);
-            true
-        }
-        Err(_) => false,
-    }
+    let fd = unsafe { open(path, O_PATH | O_CLOEXEC) }?;
+    raw::close(fd);
+    Ok(())
 }
 
 fn read_at(fd: Fd, buffer: &mut [u8], offset: u64) -> usize {

@@ -6,9 +6,11 @@
 //! library carries it. In a process id namespace it is process 1, so its end is the end of all
 //! the others; elsewhere it is the subreaper of what the command leaves, as far as that goes.
 //!
-//! Arguments: `sandbox-init CONTROL COUNT CANDIDATE... ARGV...`. CONTROL is the descriptor of the
-//! control socket, CANDIDATEs are COUNT paths of which the first that can be executed is the
-//! command, ARGV are its arguments from the 0th.
+//! Arguments: `sandbox-init CONTROL FILTER LENGTH COUNT CANDIDATE... ARGV...`. CONTROL is the
+//! descriptor of the control socket. FILTER is that of a file with LENGTH instructions of a system
+//! call filter, which binds the command and not this program; 0 for none. CANDIDATEs are COUNT
+//! paths of which the first that can be executed is the command, ARGV are its arguments from the
+//! 0th.
 
 #![no_std]
 #![no_main]
@@ -23,6 +25,7 @@ mod support;
 
 use core::ptr;
 
+use exec::Refusal;
 use raw::{Errno, Fd, arg, nr};
 use wire::{Message, kind};
 
@@ -33,15 +36,32 @@ const WNOHANG: usize = 1;
 const WALL: usize = 0x4000_0000;
 const POLLIN: i16 = 1;
 
-/// What the child that becomes the command has to know, and what it leaves if it fails. It
-/// shares this process's memory until it executes the command, and this process waits meanwhile.
+/// What the child that becomes the command has to know, and what it leaves if it fails. Both see
+/// it until the child executes the command, and this process waits meanwhile.
+#[derive(Clone, Copy)]
 struct Command {
-    candidates: *const *const u8,
-    count: usize,
+    path: *const u8,
     argv: *const *const u8,
     envp: *const *const u8,
     own_group: bool,
-    failure: Option<Message>,
+    filter: Filter,
+    failure: Failure,
+}
+
+/// `struct sock_fprog` (seccomp(2)); without instructions there is no filter.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Filter {
+    len: u16,
+    instructions: *const u8,
+}
+
+/// Where the child failed.
+#[derive(Clone, Copy)]
+enum Failure {
+    Nowhere,
+    AtFilter(Errno),
+    AtExec(Errno),
 }
 
 /// # Safety
@@ -50,42 +70,95 @@ struct Command {
 unsafe extern "C" fn init_main(stack: *const usize) -> ! {
     // SAFETY: at the start of a program the stack holds argc, argv, null, envp, null (execve(2)).
     let (argc, argv) = unsafe { (*stack, stack.add(1).cast::<*const u8>()) };
-    if argc < 4 {
+    if argc < FIXED + 1 {
         raw::exit(125);
     }
-    // SAFETY: argv has argc entries and a null, envp begins behind it.
-    let (control, count, envp) = unsafe {
-        (number(*argv.add(1)), number(*argv.add(2)), argv.add(argc + 1))
+    // SAFETY: argv has argc entries, at least FIXED, and a null, envp begins behind it.
+    let (numbers, envp) = unsafe {
+        let numbers = [1, 2, 3, 4].map(|i| number(*argv.add(i)));
+        (numbers, argv.add(argc + 1))
     };
-    let (Some(control), Some(count)) = (control, count) else { raw::exit(125) };
+    let [Some(control), Some(filter), Some(len), Some(count)] = numbers else { raw::exit(125) };
     let Ok(control) = Fd::try_from(control) else { raw::exit(125) };
-    if count >= argc - 3 {
+    if count >= argc - FIXED {
         raw::exit(125);
     }
     let first_process = is_first_process();
     harden(control, first_process);
-    // SAFETY: 3 + count < argc, so both pointers are within argv.
-    let (candidates, command_argv) = unsafe { (argv.add(3), argv.add(3 + count)) };
+    let filter = match map_filter(filter, len) {
+        Ok(filter) => filter,
+        Err(errno) => filter_failed(control, errno),
+    };
+    // SAFETY: FIXED + count < argc, so both pointers are within argv.
+    let (candidates, command_argv) = unsafe { (argv.add(FIXED), argv.add(FIXED + count)) };
     let mut command = Command {
-        candidates,
-        count,
+        path: c"".as_ptr().cast(),
         argv: command_argv,
         envp,
         own_group: !first_process,
-        failure: None,
+        filter,
+        failure: Failure::Nowhere,
     };
     let Some(signals) = watch_children() else { raw::exit(125) };
-    let pid = match start(&mut command) {
-        Ok(pid) => pid,
-        Err(failure) => {
-            let _ = raw::send(control, failure.bytes());
-            raw::exit(127);
-        }
+    // Without a path the empty one is tried, which is nobody's: so all is done but the command.
+    let nowhere = [command.path];
+    let (candidates, count) = match count {
+        0 => (nowhere.as_ptr(), 1),
+        _ => (candidates, count),
+    };
+    let mut failure = Message::new(0);
+    // SAFETY: the candidates are arguments of this program, or the empty string above.
+    let started = unsafe {
+        exec::exec_first(candidates, count, &mut failure, |path| {
+            command.path = path;
+            start(&mut command)
+        })
+    };
+    let Some(pid) = started else {
+        let _ = raw::send(control, failure.bytes());
+        raw::exit(127);
     };
     let mut message = Message::new(kind::STARTED);
     message.a = pid as u32;
     let _ = raw::send(control, message.bytes());
     supervise(control, signals, pid, first_process)
+}
+
+/// Arguments before the candidates.
+const FIXED: usize = 5;
+
+/// The instructions in the file `fd`, to be read for as long as this process lives.
+fn map_filter(fd: usize, len: usize) -> Result<Filter, Errno> {
+    const PROT_READ: usize = 1;
+    const MAP_PRIVATE: usize = 2;
+    const E2BIG: Errno = 7;
+    if fd == 0 {
+        return Ok(Filter { len: 0, instructions: ptr::null() });
+    }
+    let count = u16::try_from(len).map_err(|_| E2BIG)?;
+    // SAFETY: a new mapping at an address of the kernel's choice. struct sock_filter has 8 bytes.
+    let at = unsafe { raw::call(nr::MMAP, [0, len * 8, PROT_READ, MAP_PRIVATE, fd, 0]) }?;
+    raw::close(Fd::try_from(fd).unwrap_or(-1));
+    Ok(Filter { len: count, instructions: at as *const u8 })
+}
+
+/// Binds the calling process, and whatever it executes, to the filter.
+fn load(filter: &Filter) -> Result<(), Errno> {
+    const SET_MODE_FILTER: usize = 1;
+    if filter.len == 0 {
+        return Ok(());
+    }
+    let args = [SET_MODE_FILTER, 0, ptr::from_ref(filter) as usize, 0, 0, 0];
+    // SAFETY: the structure is live for the call, and its instructions are those of `map_filter`,
+    // which are mapped for good. The kernel copies and checks them.
+    unsafe { raw::call(nr::SECCOMP, args) }.map(drop)
+}
+
+fn filter_failed(control: Fd, errno: Errno) -> ! {
+    let mut message = Message::new(kind::FILTER_FAILED);
+    message.errno = errno;
+    let _ = raw::send(control, message.bytes());
+    raw::exit(127)
 }
 
 /// A decimal number.
@@ -170,47 +243,51 @@ extern "C" fn become_command(shared: *mut u8) -> ! {
         let args = [SIG_SETMASK, &raw const none as usize, 0, 8, 0, 0];
         let _ = raw::call(nr::RT_SIGPROCMASK, args);
     }
-    // SAFETY: they come from the arguments of this program, see init_main.
-    let failure = unsafe {
-        exec::exec_first(command.candidates, command.count, command.argv, command.envp)
-    };
-    command.failure = Some(failure);
+    // The last thing before the command: from here on only what the filter lets through can be
+    // called, and that is execve and exit_group at least.
+    if let Err(errno) = load(&command.filter) {
+        command.failure = Failure::AtFilter(errno);
+        raw::exit(127)
+    }
+    let args = [command.path as usize, command.argv as usize, command.envp as usize, 0, 0, 0];
+    // SAFETY: they come from the arguments of this program, see init_main, and are as execve(2)
+    // takes them.
+    if let Err(errno) = unsafe { raw::call(nr::EXECVE, args) } {
+        command.failure = Failure::AtExec(errno);
+    }
     raw::exit(127)
 }
 
 #[repr(align(16))]
 struct Stack([u8; 8192]);
 
-/// Starts the command and waits until it is executed.
-fn start(command: &mut Command) -> Result<i32, Message> {
+/// Starts the command at `command.path` and waits until it is executed.
+fn start(command: &mut Command) -> Result<i32, Refusal> {
     const EINVAL: Errno = 22;
     const CLONE_VM: usize = 0x100;
+    command.failure = Failure::Nowhere;
     // SAFETY: `command` is live in the caller, and the child shares all memory.
     match unsafe { start_by(CLONE_VM, ptr::from_mut(command)) } {
-        // Before Linux 6.3 a process whose children are to be in another time namespace enters it
-        // by no exec, and may share its memory with none of them (clone(2)).
-        Err(failure) if failure.kind == kind::EXEC_FAILED && failure.errno == EINVAL => {
-            match shared_copy(command) {
-                // SAFETY: the mapping is shared and stays.
-                Some(copy) => unsafe { start_by(0, copy) },
-                None => Err(failure),
-            }
-        }
+        // On older kernels (6.1 among them) processes that share memory have to live in the same
+        // time namespace, and the child is to live in another one. So it gets memory of its own.
+        Err(Refusal::Other { kind: kind::EXEC_FAILED, errno: EINVAL }) => match shared_copy(command) {
+            // SAFETY: the mapping is shared and stays.
+            Some(copy) => unsafe { start_by(0, copy) },
+            None => Err(Refusal::Other { kind: kind::EXEC_FAILED, errno: EINVAL }),
+        },
         done => done,
     }
 }
 
 /// A copy of `command` in memory that a child which is given a copy of ours shares with us.
 fn shared_copy(command: &Command) -> Option<*mut Command> {
-    const MMAP: usize = if cfg!(target_arch = "x86_64") { 9 } else { 222 };
     const READ_WRITE: usize = 1 | 2;
     const SHARED_ANONYMOUS: usize = 0x01 | 0x20;
     let args = [0, size_of::<Command>(), READ_WRITE, SHARED_ANONYMOUS, usize::MAX, 0];
     // SAFETY: a new mapping at an address of the kernel's choice, which nothing else uses.
-    let copy = unsafe { raw::call(MMAP, args) }.ok()? as *mut Command;
-    let Command { candidates, count, argv, envp, own_group, failure: _ } = *command;
+    let copy = unsafe { raw::call(nr::MMAP, args) }.ok()? as *mut Command;
     // SAFETY: the mapping is as large as a Command, writable, and aligned to a page.
-    unsafe { copy.write(Command { candidates, count, argv, envp, own_group, failure: None }) };
+    unsafe { copy.write(*command) };
     Some(copy)
 }
 
@@ -218,7 +295,7 @@ fn shared_copy(command: &Command) -> Option<*mut Command> {
 ///
 /// # Safety
 /// `command` must be live, and memory that the child shares.
-unsafe fn start_by(sharing: usize, command: *mut Command) -> Result<i32, Message> {
+unsafe fn start_by(sharing: usize, command: *mut Command) -> Result<i32, Refusal> {
     const CLONE_VFORK_SIGCHLD: usize = 0x4000 | SIGCHLD;
     let mut stack = core::mem::MaybeUninit::<Stack>::uninit();
     // SAFETY: one past the end of the stack object, aligned as the object is.
@@ -235,16 +312,13 @@ unsafe fn start_by(sharing: usize, command: *mut Command) -> Result<i32, Message
         )
     };
     match cloned {
-        Err(errno) => {
-            let mut message = Message::new(kind::EXEC_FAILED);
-            message.errno = errno;
-            Err(message)
-        }
+        Err(errno) => Err(Refusal::Other { kind: kind::EXEC_FAILED, errno }),
         // Read through the pointer that the child had: it wrote behind the compiler's back.
         // SAFETY: `command` is live and the child that wrote to it has ended or executed.
         Ok(pid) => match unsafe { ptr::read_volatile(&raw const (*command).failure) } {
-            Some(failure) => Err(failure),
-            None => Ok(pid as i32),
+            Failure::Nowhere => Ok(pid as i32),
+            Failure::AtExec(errno) => Err(Refusal::Exec(errno)),
+            Failure::AtFilter(errno) => Err(Refusal::Other { kind: kind::FILTER_FAILED, errno }),
         },
     }
 }

@@ -2,8 +2,9 @@ use std::ffi::CString;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
-use super::exec::exec_first;
-use super::wire::{Message, problem};
+use super::exec::{Refusal, exec_first};
+use super::raw::{self, nr};
+use super::wire::{Message, kind, problem};
 
 /// What is said of a file with this content that cannot be executed.
 fn said_of(content: &[u8]) -> (u32, Vec<u8>) {
@@ -16,16 +17,25 @@ fn said_of(content: &[u8]) -> (u32, Vec<u8>) {
 fn said_of_paths(paths: &[&CString]) -> Message {
     let candidates: Vec<*const u8> = paths.iter().map(|p| p.as_ptr().cast()).collect();
     let none = [std::ptr::null::<u8>()];
+    let mut failure = Message::new(0);
     // SAFETY: the candidates are NUL-terminated and live for the call; argv and envp are
     // null-terminated arrays. Nothing among them can be executed, or the test ends here.
-    unsafe {
+    let done = unsafe {
         exec_first(
             candidates.as_ptr(),
             candidates.len(),
-            none.as_ptr(),
-            none.as_ptr(),
+            &mut failure,
+            |path| {
+                let (path, none) = (path as usize, none.as_ptr() as usize);
+                match raw::call(nr::EXECVE, [path, none, none, 0, 0, 0]) {
+                    Ok(_) => Ok(()),
+                    Err(errno) => Err(Refusal::Exec(errno)),
+                }
+            },
         )
-    }
+    };
+    assert_eq!(done, None);
+    failure
 }
 
 /// Written by another process: what this one has open for writing, a child that another test
@@ -152,6 +162,46 @@ fn the_search_goes_on_as_a_shell_does() {
         problem::INTERPRETER_MISSING
     );
     std::fs::remove_file(script.to_str().unwrap()).unwrap();
+}
+
+#[test]
+fn what_is_no_matter_of_the_path_ends_the_search() {
+    let plain = CString::new("/etc/passwd").unwrap();
+    let candidates = [plain.as_ptr().cast(), plain.as_ptr().cast()];
+    let mut attempts = 0;
+    let mut failure = Message::new(0);
+    // SAFETY: the candidates are NUL-terminated and live for the call.
+    let told = unsafe {
+        exec_first(
+            candidates.as_ptr(),
+            2,
+            &mut failure,
+            |_| -> Result<(), Refusal> {
+                attempts += 1;
+                let kind = kind::FILTER_FAILED;
+                Err(Refusal::Other { kind, errno: 22 })
+            },
+        )
+    };
+    assert_eq!(told, None);
+    assert_eq!((failure.kind, failure.errno), (kind::FILTER_FAILED, 22));
+    assert_eq!(attempts, 1);
+    let nothing = CString::new("/no/such/program").unwrap();
+    let candidates = [nothing.as_ptr().cast(), plain.as_ptr().cast()];
+    let mut tried = Vec::new();
+    // SAFETY: as above.
+    let told = unsafe {
+        exec_first(candidates.as_ptr(), 2, &mut failure, |path| {
+            tried.push(path);
+            Ok::<_, Refusal>(7)
+        })
+    };
+    assert_eq!(told, Some(7));
+    assert_eq!(
+        tried,
+        [plain.as_ptr().cast::<u8>()],
+        "what is not there is not tried"
+    );
 }
 
 mod properties {

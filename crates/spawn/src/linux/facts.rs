@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use caps::CapSet as Kind;
-use sandboxlib_config::{Config, Ids};
+use sandboxlib_config::{Config, Ids, Seccomp};
 use sandboxlib_core::{CapSet, HostFacts, IdRange, KernelVersion, Subordinate};
 
 use super::landlock;
@@ -42,6 +42,9 @@ pub fn facts(config: &Config) -> HostFacts {
     if facts.capabilities.contains(CapSet::SETUID) {
         read_id_maps(&mut facts);
         facts.setgroups = value("/proc/self/setgroups").is_none_or(|v| v != b"deny");
+    }
+    if config.seccomp != Seccomp::None || !config.allow_nested {
+        facts.seccomp = Some(super::doctor::filter_action(libc::SECCOMP_RET_ERRNO).is_ok());
     }
     if config.ids == Ids::Subordinate {
         facts.subordinate = Some(subordinate(uid));

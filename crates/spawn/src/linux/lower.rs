@@ -2,14 +2,16 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use sandboxlib_config::{Access, SandboxPath};
 use sandboxlib_core::{
-    ChildScript, FailedStep, IdRange, MapWriter, NamespaceSet, SpawnError, Step,
+    ChildScript, FailedStep, IdRange, MapWriter, NamespaceSet, SpawnError, Step, SyscallFilter,
 };
 use sandboxlib_mount::{Attributes, BindSource, Node, PlanStep, ShadowEntry};
+use sandboxlib_seccomp::{Arch, compile};
 
 use super::landlock;
 use super::mounting::{NODEV, NOEXEC, NOSUID, RDONLY};
@@ -29,6 +31,8 @@ pub(super) struct Lowered {
     /// Whether there is the youngest call that nothing can be started without. A kernel that lacks
     /// it may also give no pidfd for a child, and then the child could not be waited for.
     pub(super) close_range: bool,
+    /// The system call filter of the command.
+    pub(super) filter: Option<Filter>,
 }
 
 impl Lowered {
@@ -44,10 +48,10 @@ impl Lowered {
 /// and so the owner of these files, with or without capabilities (kernel documentation,
 /// Documentation/filesystems/proc.rst; proc(5)).
 ///
-/// To an ordinary user all of them are read-only or closed by their permissions, or (kallsyms,
-/// keys) show it nothing but its own; and a procfs with something mounted on it would keep it from
-/// mounting one of its own, in a sandbox inside the sandbox (mount_namespaces(7)). So nothing is
-/// done for it. What is left out: iomem, ioports and modules have their addresses blanked for
+/// To an ordinary user all of them are read-only or closed by their permissions, or (kallsyms) show
+/// it nothing, but for keys, which shows its own; and a procfs with something mounted on it would
+/// keep it from mounting one of its own, in a sandbox inside the sandbox (mount_namespaces(7)). So
+/// keys is all that is masked for it, and only where no sandbox inside is wanted. What is left out: iomem, ioports and modules have their addresses blanked for
 /// whoever lacks capabilities on the host; config.gz and cmdline are no secret; interrupts,
 /// softirqs and stat tell the time of events, as many other things do, and programs count
 /// processors by them.
@@ -95,10 +99,12 @@ pub(super) fn lower(script: &ChildScript) -> Result<Lowered, SpawnError> {
             parent_maps: None,
             slots: 0,
             close_range: sys::has(Asked::CloseRange),
+            filter: None,
         },
         step: 0,
         sources: 0,
         scratch: needs_scratch(script),
+        closes_namespaces: closes_namespaces(script),
     };
     for (number, step) in (0..).zip(&script.steps) {
         if matches!(step, Step::Mount(PlanStep::Root { .. })) {
@@ -108,6 +114,46 @@ pub(super) fn lower(script: &ChildScript) -> Result<Lowered, SpawnError> {
         lowering.step(step)?;
     }
     Ok(lowering.lowered)
+}
+
+/// Whether the filter sees to it that no further user namespaces are made.
+fn closes_namespaces(script: &ChildScript) -> bool {
+    script
+        .steps
+        .iter()
+        .any(|step| matches!(step, Step::SyscallFilter(filter) if !filter.allow_nested))
+}
+
+/// A system call filter, compiled, in a file of its own.
+#[derive(Debug)]
+pub(super) struct Filter {
+    pub(super) file: OwnedFd,
+    /// How many instructions it has.
+    pub(super) count: usize,
+    /// The step of the script.
+    pub(super) step: u32,
+}
+
+impl Filter {
+    fn new(filter: &SyscallFilter, step: u32) -> Result<Self, SpawnError> {
+        let bytes = filter_program(filter)?;
+        let file = super::init::content(&bytes).map_err(|source| {
+            SpawnError::new(FailedStep::Resources("the system call filter"), source)
+        })?;
+        // struct sock_filter has 8 bytes.
+        let count = bytes.len() / 8;
+        Ok(Self { file, count, step })
+    }
+}
+
+/// The filter for this machine: an array of `struct sock_filter`.
+pub(crate) fn filter_program(filter: &SyscallFilter) -> Result<Vec<u8>, SpawnError> {
+    let what = || format!("the system call filter: {filter}");
+    let arch = Arch::named(std::env::consts::ARCH)
+        .ok_or_else(|| refuse(what(), "there is none for this processor"))?;
+    let program = compile(&filter.seccomp, filter.allow_nested, arch)
+        .map_err(|error| refuse(what(), error))?;
+    Ok(program.to_bytes())
 }
 
 fn needs_scratch(script: &ChildScript) -> bool {
@@ -125,6 +171,7 @@ struct Lowering {
     /// How many sources of binds have been given a slot.
     sources: usize,
     scratch: bool,
+    closes_namespaces: bool,
 }
 
 impl Lowering {
@@ -158,6 +205,9 @@ impl Lowering {
         match step {
             Step::Namespaces(set) => self.lowered.namespaces = *set,
             Step::IdMap { uids, gids, writer } => self.id_map(uids, gids, writer),
+            Step::LimitNamespaces => self.op(Action::LimitNamespaces {
+                required: !self.closes_namespaces,
+            }),
             Step::TimeNamespace => self.op(Action::TimeNamespace),
             Step::PrivateMounts => self.op(Action::PrivateMounts),
             Step::Mount(step) => self.mount(step)?,
@@ -166,6 +216,11 @@ impl Lowering {
                     let at = relative(&at.join(name).map_err(|e| refuse(*name, e))?)?;
                     self.op(Action::Protect { at, how: *how });
                 }
+            }
+            Step::MaskKeys(at) => {
+                let at = relative(&at.join("keys").map_err(|e| refuse("keys", e))?)?;
+                let how = Protection::Mask;
+                self.op(Action::Protect { at, how });
             }
             Step::PivotRoot => self.op(Action::PivotRoot),
             Step::Chroot => self.op(Action::Chroot),
@@ -184,6 +239,12 @@ impl Lowering {
             Step::Capabilities(keep) => self.op(Action::Capabilities(keep.bits())),
             Step::NoNewPrivs => self.op(Action::NoNewPrivs),
             Step::Landlock(wall) => self.op(Action::Landlock(landlock::wall(wall)?)),
+            Step::SyscallFilter(filter) => {
+                if self.lowered.filter.is_some() {
+                    return Err(refuse(step, "there is one already"));
+                }
+                self.lowered.filter = Some(Filter::new(filter, self.step)?);
+            }
             other => return Err(refuse(other, "this spawner does not know the step")),
         }
         Ok(())

@@ -31,6 +31,7 @@ pub use diagnose::{diagnose, diagnose_command};
 pub use doctor::doctor;
 pub use facts::facts;
 pub(crate) use init::content;
+pub(crate) use lower::filter_program;
 pub use process::{Child, Signaller};
 pub use view::HostView;
 

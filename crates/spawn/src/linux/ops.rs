@@ -23,6 +23,10 @@ pub(super) enum Action {
         text: Vec<u8>,
     },
     AwaitMaps,
+    /// A failure counts unless something else sees to the same.
+    LimitNamespaces {
+        required: bool,
+    },
     TimeNamespace,
     PrivateMounts,
     /// Clones the source of a bind, to be held until the bind's turn comes.
@@ -215,4 +219,5 @@ calls! {
     CloseRange = "close_range",
     WorkingDirectory = "chdir (working directory)",
     Init = "execveat",
+    Seccomp = "seccomp",
 }

@@ -24,6 +24,8 @@ pub(super) struct Birth<'a> {
     pub(super) control: Fd,
     /// The init program.
     pub(super) init: Fd,
+    /// The program of the system call filter, for the init program to load.
+    pub(super) filter: Option<Fd>,
     /// The arguments and the environment of the init program.
     pub(super) argv: *const *const u8,
     pub(super) envp: *const *const u8,
@@ -132,6 +134,10 @@ fn act(birth: &Birth<'_>, tree: &mut Tree<'_>, action: &Action) -> Result<()> {
             sys::write(file.fd(), text).named(Call::Write)
         }
         Action::AwaitMaps => await_word(birth.control),
+        Action::LimitNamespaces { required } => match limit_namespaces() {
+            Err(failed) if *required => Err(failed),
+            _ => Ok(()),
+        },
         Action::TimeNamespace => number(nr::UNSHARE, [CLONE_NEWTIME, 0, 0]).named(Call::Unshare),
         Action::PrivateMounts => sys::make_all_private().named(Call::Mount),
         Action::ChrootTo(path) => {
@@ -155,6 +161,14 @@ const CLONE_NEWTIME: usize = 0x80;
 
 fn number(nr: usize, args: [usize; 3]) -> core::result::Result<(), Errno> {
     sys::numbers(nr, args)
+}
+
+/// The limit is that of the user namespace of whoever writes it. This is the host's procfs; the
+/// sandbox may have none.
+fn limit_namespaces() -> Result<()> {
+    let path = c"/proc/sys/user/max_user_namespaces";
+    let file = sys::open(path, libc::O_WRONLY).named(Call::Open)?;
+    sys::write(file.fd(), b"0").named(Call::Write)
 }
 
 /// Waits until the parent has written the id maps.
@@ -240,14 +254,19 @@ fn close_all_but(keep: &[Fd]) -> Result<()> {
     Ok(())
 }
 
-/// Puts the streams in their places and leaves the control socket open for the init program.
+/// Puts the streams in their places and leaves the control socket and the filter open for the
+/// init program.
 /// Everything else is close-on-exec.
 fn hand_over(birth: &Birth<'_>) -> Result<()> {
     for (from, to) in birth.streams {
         number(nr::DUP3, [arg(*from), arg(*to), 0]).named(Call::Duplicate)?;
     }
-    // The init program makes it close-on-exec again before it starts the command.
-    number(nr::FCNTL, [arg(birth.control), libc::F_SETFD as usize, 0]).named(Call::Duplicate)
+    // The init program makes the one close-on-exec again before it starts the command, and closes
+    // the other.
+    for fd in [Some(birth.control), birth.filter].into_iter().flatten() {
+        number(nr::FCNTL, [arg(fd), libc::F_SETFD as usize, 0]).named(Call::Duplicate)?;
+    }
+    Ok(())
 }
 
 fn exec_init(birth: &Birth<'_>) -> Errno {

@@ -49,11 +49,22 @@ pub(super) fn start(
     let (streams, ours) = Streams::open(run, top)?;
     let (control, theirs) = Control::pair()?;
     let theirs = above(theirs, top)?;
-    let control_number = text(theirs.as_raw_fd().to_string())?;
-    let candidates_number = text(strings.candidates.len().to_string())?;
-    let argv = strings.init_argv(&control_number, &candidates_number);
+    let held = match &lowered.filter {
+        Some(filter) => Some(duplicate(filter.file.as_raw_fd(), top)?),
+        None => None,
+    };
+    let filter = held.as_ref().map(|fd| fd.as_raw_fd());
+    let numbers = [
+        text(theirs.as_raw_fd().to_string())?,
+        // 0 is a standard stream, and so never a filter.
+        text(filter.unwrap_or(0).to_string())?,
+        text(lowered.filter.as_ref().map_or(0, |f| f.count).to_string())?,
+        text(strings.candidates.len().to_string())?,
+    ];
+    let argv = strings.init_argv(&numbers);
     let envp = null_terminated(&strings.env);
     let mut keep = vec![theirs.as_raw_fd(), init];
+    keep.extend(filter);
     keep.extend(
         streams
             .moves
@@ -70,6 +81,7 @@ pub(super) fn start(
         keep: &keep,
         control: theirs.as_raw_fd(),
         init,
+        filter,
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
         cwd: &strings.cwd,
@@ -82,8 +94,8 @@ pub(super) fn start(
     let (pid, pidfd) = clone(lowered.namespaces, &stack, &birth)?;
     let mut child = Child::new(pid, pidfd, control, began, lowered.namespaces.pid, ours);
     drop(theirs);
-    let told =
-        write_maps(lowered, &mut child).and_then(|()| hear(&mut child, birth.tail, steps, run));
+    let told = write_maps(lowered, &mut child)
+        .and_then(|()| hear(&mut child, birth.tail, lowered, steps, run));
     // Until here the child may use what this frame holds.
     if let Err(error) = told {
         // The stack and the strings must outlive the child's use of them.
@@ -121,10 +133,9 @@ impl Strings {
         })
     }
 
-    fn init_argv(&self, control: &CString, count: &CString) -> Vec<*const u8> {
-        let head = [c"sandbox-init", control, count];
-        head.iter()
-            .map(|s| s.as_ptr().cast())
+    fn init_argv(&self, numbers: &[CString]) -> Vec<*const u8> {
+        std::iter::once(c"sandbox-init".as_ptr().cast())
+            .chain(numbers.iter().map(|s| s.as_ptr().cast()))
             .chain(
                 self.candidates
                     .iter()
@@ -430,10 +441,11 @@ fn map_by_helper(program: &Path, pid: u32, ranges: &[IdRange]) -> io::Result<()>
 fn hear(
     child: &mut Child,
     tail: Tail,
+    lowered: &Lowered,
     steps: &[sandboxlib_core::Step],
     run: &Run,
 ) -> Result<(), SpawnError> {
-    let message = match child.first_word() {
+    let mut message = match child.first_word() {
         Ok(Some(message)) => message,
         Ok(None) => {
             let source = io::Error::other("it ended without a word");
@@ -444,6 +456,11 @@ fn hear(
     match message.kind {
         kind::STARTED => Ok(()),
         kind::EXEC_FAILED => Err(exec_error(&message, run)),
+        kind::FILTER_FAILED => {
+            message.a = lowered.filter.as_ref().map_or(tail.init, |f| f.step);
+            message.b = Call::Seccomp as u32;
+            Err(step_error(&message, tail, steps, run))
+        }
         _ => Err(step_error(&message, tail, steps, run)),
     }
 }

@@ -34,6 +34,8 @@ pub(crate) mod kind {
     pub(crate) const STARTED: u32 = 3;
     /// Init to parent: the command ended with wait status `a`.
     pub(crate) const ENDED: u32 = 4;
+    /// Init to parent: the system call filter could not be loaded, with `errno`.
+    pub(crate) const FILTER_FAILED: u32 = 7;
     /// Parent to child: the id maps are written.
     pub(crate) const GO: u32 = 5;
     /// Parent to init: send signal `a` to the command.

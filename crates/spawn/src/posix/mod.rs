@@ -18,6 +18,7 @@ use std::io;
 use std::path::Path;
 
 use sandboxlib_config::Config;
+use sandboxlib_core::SyscallFilter;
 use sandboxlib_core::{ChildScript, Diagnosis, FailedStep, HostFacts, Os, SpawnError, Step};
 
 pub use doctor::doctor;
@@ -25,7 +26,17 @@ pub use process::{Child, Signaller};
 pub use view::HostView;
 
 pub(crate) use crate::helper::unlinked_file as content;
+
 use crate::run::Run;
+
+/// System call filters are a matter of Linux.
+pub(crate) fn filter_program(filter: &SyscallFilter) -> Result<Vec<u8>, SpawnError> {
+    let what = format!("the system call filter: {filter}");
+    Err(SpawnError::new(
+        FailedStep::Lower { what },
+        std::io::ErrorKind::Unsupported.into(),
+    ))
+}
 
 /// A script that has been made ready to run, as often as asked and from any thread.
 #[derive(Debug)]
@@ -69,6 +80,7 @@ fn lower(step: &Step) -> Result<start::Action, SpawnError> {
         Step::PrivateMounts
         | Step::Mount(_)
         | Step::ProtectProc(_)
+        | Step::MaskKeys(_)
         | Step::PivotRoot
         | Step::Chroot => "mounts of a sandbox's own",
         Step::Loopback => "network namespaces",

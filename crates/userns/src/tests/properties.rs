@@ -220,6 +220,14 @@ fn delivers(steps: &[Step], feature: Feature, facts: &HostFacts) -> bool {
         Feature::Dev => planned(&|p| matches!(p, PlanStep::Devpts { .. })),
         Feature::File => planned(&|p| matches!(p, PlanStep::File { .. })),
         Feature::Mask => planned(&|p| matches!(p, PlanStep::Mask { .. })),
+        Feature::Seccomp => steps
+            .iter()
+            .any(|step| matches!(step, Step::SyscallFilter(f) if f.seccomp != Seccomp::None)),
+        Feature::Nested => steps.iter().any(|step| match step {
+            Step::LimitNamespaces => true,
+            Step::SyscallFilter(filter) => !filter.allow_nested,
+            _ => false,
+        }),
         // A directory may exist already.
         _ => true,
     }
@@ -248,7 +256,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
     #[test]
-    fn scripts_are_in_order_and_deliver(config in any_config(), facts in any_facts()) {
+    fn scripts_are_in_order_and_deliver(
+        mut config in any_config(),
+        mut facts in any_facts(),
+        seccomp in select(vec![Seccomp::None, Seccomp::Build, Seccomp::StrictIo]),
+        nested in any::<bool>(),
+        filters in select(vec![None, Some(true), Some(false)]),
+    ) {
+        config.seccomp = seccomp;
+        config.allow_nested = nested;
+        facts.seccomp = filters;
         let support = Userns.support(&facts);
         let effective = match negotiate(&config, &support) {
             Ok(effective) => effective,
@@ -284,7 +301,7 @@ proptest! {
         for (i, step) in steps.iter().enumerate() {
             match step {
                 Step::Mount(_) => prop_assert!(private < i && i < pivot, "{}", script),
-                Step::ProtectProc(at) => {
+                Step::ProtectProc(at) | Step::MaskKeys(at) => {
                     let mounted = Step::Mount(PlanStep::Proc { to: at.clone() });
                     let before = steps[..i].contains(&mounted);
                     prop_assert!(before && i < pivot, "{}", script);
@@ -301,10 +318,19 @@ proptest! {
             }
         }
         prop_assert!(pivot < session && session < caps, "{}", script);
-        let wall = usize::from(matches!(steps.last(), Some(Step::Landlock(_))));
-        prop_assert_eq!(wall == 1, facts.landlock >= Landlock::FILES);
-        prop_assert_eq!(caps, steps.len() - 2 - wall);
-        prop_assert_eq!(&steps[caps + 1], &Step::NoNewPrivs);
+        prop_assert_eq!(steps.get(caps + 1), Some(&Step::NoNewPrivs));
+        // Behind that come the second wall and, last, the filter; the limit comes as soon as there
+        // is the right to it.
+        let wall = place(&steps, |s| matches!(s, Step::Landlock(_)));
+        let walled = facts.landlock >= Landlock::FILES;
+        prop_assert_eq!(wall, walled.then_some(caps + 2), "{}", script);
+        let filter = place(&steps, |s| matches!(s, Step::SyscallFilter(_)));
+        let last = caps + 2 + usize::from(walled);
+        prop_assert_eq!(filter.unwrap_or(steps.len()), last, "{}", script);
+        prop_assert!(filter.is_none() || facts.seccomp != Some(false), "{}", script);
+        let limit = place(&steps, |s| *s == Step::LimitNamespaces);
+        let limited = set.user && !effective.config().allow_nested;
+        prop_assert_eq!(limit, limited.then_some(2), "{}", script);
 
         // Nothing of the plan is lost or moved.
         let mounts: Vec<PlanStep> = steps
@@ -394,8 +420,18 @@ proptest! {
             Step::IdMap { uids, .. } => uids.iter().any(|r| r.outside == 0),
             _ => true,
         };
-        prop_assert_eq!(guarded, if reaches { procs } else { 0 }, "{}", script);
-        prop_assert!(facts.uid != 0 || guarded == procs, "{}", script);
+        let uid = match effective.config().ids {
+            Ids::Pair { uid, .. } => uid,
+            Ids::Subordinate => 0,
+            _ => facts.uid,
+        };
+        let Step::Capabilities(kept) = steps[caps] else { unreachable!() };
+        let nests = effective.config().allow_nested && uid != 0 && kept.is_empty();
+        let keys = steps.iter().filter(|s| matches!(s, Step::MaskKeys(_))).count();
+        let allowed = effective.config().allow_nested;
+        prop_assert_eq!(keys, if reaches || allowed { 0 } else { procs }, "{}", script);
+        prop_assert_eq!(guarded, if reaches && !nests { procs } else { 0 }, "{}", script);
+        prop_assert!(facts.uid != 0 || nests || guarded == procs, "{}", script);
 
         // No capability opens a mask, and none comes from nowhere.
         let Step::Capabilities(keep) = steps[caps] else { unreachable!() };

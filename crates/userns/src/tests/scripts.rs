@@ -23,16 +23,19 @@ fn a_build_of_an_ordinary_user() {
         "  \
   1  clone into new namespaces: user mnt pid ipc uts net cgroup
   2  map uid 1000 is 1000; gid 1000 is 1000 (written by the child)
-  3  make all mounts private
-  4  root \"/r\" read-only
-  5  proc on \"/proc\"
-  6  bind dir \"/r/tmp\" on \"/build\" read-write
-  7  tmpfs on \"/tmp\" mode 1777
-  8  bring the loopback interface up
-  9  pivot_root into the tree and detach the host's
- 10  start a new session
- 11  give up all capabilities
- 12  set no_new_privs
+  3  limit further user namespaces to 0
+  4  make all mounts private
+  5  root \"/r\" read-only
+  6  proc on \"/proc\"
+  7  mask the list of keys in \"/proc\"
+  8  bind dir \"/r/tmp\" on \"/build\" read-write
+  9  tmpfs on \"/tmp\" mode 1777
+ 10  bring the loopback interface up
+ 11  pivot_root into the tree and detach the host's
+ 12  start a new session
+ 13  give up all capabilities
+ 14  set no_new_privs
+ 15  load a system call filter: build, no further namespaces
 "
     );
 }
@@ -41,9 +44,15 @@ fn a_build_of_an_ordinary_user() {
 fn landlock_stands_behind_the_mounts() {
     let last = |config: &Config, abi: u32| {
         let facts = but(user(), |f| f.landlock = abi);
-        script(config, &facts).lines().last().unwrap().to_owned()
+        let mut config = config.clone();
+        (config.seccomp, config.allow_nested) = (Seccomp::None, false);
+        let script = script(&config, &facts);
+        let mut lines = script
+            .lines()
+            .filter(|line| !line.ends_with("no further namespaces"));
+        lines.next_back().unwrap().to_owned()
     };
-    let none = " 12  set no_new_privs";
+    let none = " 14  set no_new_privs";
     assert_eq!(last(&build(), 0), none);
     // What it would forbid could not be told apart from what is wanted.
     assert_eq!(last(&build(), 1), none);
@@ -64,7 +73,7 @@ fn landlock_stands_behind_the_mounts() {
             "restrict by Landlock ABI 10: files sockets abstract-sockets signals",
         ),
     ] {
-        assert_eq!(last(&build(), abi), format!(" 13  {says}; {read_only}"));
+        assert_eq!(last(&build(), abi), format!(" 15  {says}; {read_only}"));
     }
     let mut config = build();
     config.root_access = Some(RootAccess::ReadWrite);
@@ -82,18 +91,20 @@ fn a_build_of_root() {
         "  \
   1  clone into new namespaces: user mnt pid ipc uts net cgroup
   2  map uid 0-4294967294 is 0-4294967294; gid 0-4294967294 is 0-4294967294 (written by the parent)
-  3  make all mounts private
-  4  root \"/r\" read-only
-  5  proc on \"/proc\"
-  6  make the host's settings in \"/proc\" read-only
-  7  bind dir \"/r/tmp\" on \"/build\" read-write
-  8  tmpfs on \"/tmp\" mode 1777
-  9  bring the loopback interface up
- 10  pivot_root into the tree and detach the host's
- 11  start a new session
- 12  give up supplementary groups
- 13  give up all capabilities
- 14  set no_new_privs
+  3  limit further user namespaces to 0
+  4  make all mounts private
+  5  root \"/r\" read-only
+  6  proc on \"/proc\"
+  7  make the host's settings in \"/proc\" read-only
+  8  bind dir \"/r/tmp\" on \"/build\" read-write
+  9  tmpfs on \"/tmp\" mode 1777
+ 10  bring the loopback interface up
+ 11  pivot_root into the tree and detach the host's
+ 12  start a new session
+ 13  give up supplementary groups
+ 14  give up all capabilities
+ 15  set no_new_privs
+ 16  load a system call filter: build, no further namespaces
 "
     );
 }
@@ -125,6 +136,7 @@ fn a_build_of_root_who_becomes_somebody_without_a_user_namespace() {
  13  become uid 1000, gid 100
  14  give up all capabilities
  15  set no_new_privs
+ 16  load a system call filter: build, no further namespaces
 "
     );
 }
@@ -528,6 +540,7 @@ fn a_mask_that_could_not_be_had_takes_nothing_away() {
 #[test]
 fn procfs_is_protected_from_whoever_may_become_root_of_the_host() {
     let config = with(|c| {
+        c.allow_nested = false;
         c.namespaces.pid = Isolation::Isolated;
         c.mounts = vec![
             Mount::new(at("/proc"), MountKind::Proc),
@@ -556,6 +569,18 @@ fn procfs_is_protected_from_whoever_may_become_root_of_the_host() {
     let mut as_root = config.clone();
     as_root.ids = Ids::ROOT;
     assert_eq!(protected(&as_root, &able), 2);
+    // A sandbox in this one could not mount procfs; without a capability nobody becomes root.
+    let mut nesting = config.clone();
+    nesting.allow_nested = true;
+    assert_eq!(protected(&nesting, &able), 0);
+    for change in [
+        |c: &mut Config| c.ids = Ids::ROOT,
+        |c: &mut Config| c.capabilities = Capabilities::Only(vec!["setuid".into()]),
+    ] {
+        let mut config = nesting.clone();
+        change(&mut config);
+        assert_eq!(protected(&config, &able), 2);
+    }
     for facts in [user(), user_with_range()] {
         assert_eq!(protected(&config, &facts), 0);
         assert_eq!(protected(&as_root, &facts), 0);
@@ -593,4 +618,67 @@ fn a_host_name_brings_its_namespace_along() {
     let steps = steps(&config, &user());
     assert_eq!(namespaces(&steps), ["user", "mnt", "uts"]);
     assert!(steps.contains(&Step::Hostname("box".into())));
+}
+
+#[test]
+fn further_namespaces_are_limited_or_filtered() {
+    let steps_for = |change: &dyn Fn(&mut Config), facts: &HostFacts| -> Vec<String> {
+        let config = with(|c| {
+            c.allow_nested = false;
+            change(c);
+        });
+        let steps = steps(&config, facts);
+        let telling = steps
+            .iter()
+            .filter(|s| matches!(s, Step::LimitNamespaces | Step::SyscallFilter(_)));
+        telling.map(ToString::to_string).collect()
+    };
+    let limit = "limit further user namespaces to 0";
+    let only_those = "load a system call filter: no further namespaces";
+    let shared = |c: &mut Config| c.namespaces.user = UserNamespace::Shared;
+    assert_eq!(steps_for(&|_| (), &user()), [limit]);
+    assert_eq!(steps_for(&shared, &root()), [only_those]);
+    // With this capability the limit could be raised again.
+    let raises = |c: &mut Config| {
+        c.capabilities = Capabilities::Only(vec!["CAP_SYS_RESOURCE".into()]);
+    };
+    assert_eq!(steps_for(&raises, &user()), [limit, only_those]);
+    let build = |c: &mut Config| c.seccomp = Seccomp::Build;
+    let both = "load a system call filter: build, no further namespaces";
+    assert_eq!(steps_for(&build, &user()), [limit, both]);
+    let nested = |c: &mut Config| {
+        c.seccomp = Seccomp::Build;
+        c.allow_nested = true;
+    };
+    let open = "load a system call filter: build, further namespaces allowed";
+    assert_eq!(steps_for(&nested, &user()), [open]);
+}
+
+#[test]
+fn a_kernel_without_filters() {
+    let without = |facts: HostFacts| but(facts, |f| f.seccomp = Some(false));
+    let defaults = with(|c| {
+        c.seccomp = Seccomp::Build;
+        c.allow_nested = false;
+    });
+    let (effective, steps) = launch(&defaults, &without(user())).unwrap();
+    let lost: Vec<_> = effective.degradations().iter().map(|d| d.feature).collect();
+    assert_eq!(lost, [Feature::Seccomp]);
+    assert!(steps.contains(&Step::LimitNamespaces));
+    // Without a user namespace there is nothing to limit either.
+    let host = without(no_user_namespaces(root()));
+    let (effective, _) = launch(&defaults, &host).unwrap();
+    let lost: Vec<_> = effective.degradations().iter().map(|d| d.feature).collect();
+    assert_eq!(lost, [Feature::Seccomp, Feature::Nested]);
+    let said = refusal(&with(|c| c.seccomp = Seccomp::StrictIo), &without(user()));
+    assert!(
+        said.contains("the kernel has no system call filters"),
+        "{said}"
+    );
+    // It is had by the limit, and could be undone.
+    let raises = with(|c| {
+        c.allow_nested = false;
+        c.capabilities = Capabilities::Only(vec!["CAP_SYS_RESOURCE".into()]);
+    });
+    assert!(refusal(&raises, &without(user())).contains("no system call filters"));
 }

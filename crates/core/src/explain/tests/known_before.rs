@@ -87,19 +87,6 @@ fn old_kernels_are_known_before() {
 }
 
 #[test]
-fn clocks_of_its_own_take_a_newer_kernel() {
-    let reason = |kernel: Option<(u32, u32)>| {
-        let mut facts = HostFacts::linux(1000, 1000);
-        facts.kernel = kernel.map(|(major, minor)| KernelVersion(major, minor));
-        reason_words(facts.time_namespace_reason())
-    };
-    assert_eq!(reason(Some((5, 10))), ["linux 6.1"]);
-    assert_eq!(reason(Some((6, 0))), ["linux 6.1"]);
-    assert!(reason(Some((6, 1))).is_empty());
-    assert!(reason(None).is_empty());
-}
-
-#[test]
 fn privilege_is_known_before() {
     assert_eq!(
         reason_words(HostFacts::linux(7, 7).privilege_reason()),
