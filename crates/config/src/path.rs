@@ -36,13 +36,24 @@ pub enum PathError {
     /// The path has a NUL byte, which no system call can be given.
     #[error("path {0:?} contains a NUL byte")]
     Nul(PathBuf),
+    /// The path, of so many bytes, is longer than [`SandboxPath::LONGEST`].
+    #[error(
+        "a path of {0} bytes is longer than the {longest} that a system call takes",
+        longest = SandboxPath::LONGEST
+    )]
+    TooLong(usize),
 }
 
 impl SandboxPath {
+    /// How many bytes a path may have: those of Linux's `PATH_MAX` without the NUL
+    /// (path_resolution(7)). What is longer could be used by nobody, and whoever walks it would
+    /// need memory by the square of its length.
+    pub const LONGEST: usize = 4095;
+
     /// Checks and normalises `path`.
     ///
     /// # Errors
-    /// [`PathError`] if it is empty, relative, has a `..` component or a NUL byte.
+    /// [`PathError`] if it is empty, relative, has a `..` component or a NUL byte, or is too long.
     pub fn new(path: impl AsRef<Path>) -> Result<Self, PathError> {
         let path = path.as_ref();
         let bytes = path.as_os_str().as_encoded_bytes();
@@ -64,7 +75,10 @@ impl SandboxPath {
                 Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
             }
         }
-        Ok(Self(clean))
+        match clean.as_os_str().len() {
+            0..=Self::LONGEST => Ok(Self(clean)),
+            length => Err(PathError::TooLong(length)),
+        }
     }
 
     /// The root of the sandbox, `/`.
@@ -116,7 +130,7 @@ impl SandboxPath {
     ///
     /// # Errors
     /// [`PathError`] if `name` is empty, is `..`, or has a slash or NUL byte that makes the
-    /// result anything but a path below this one.
+    /// result anything but a path below this one, or if that is too long.
     pub fn join(&self, name: impl AsRef<OsStr>) -> Result<Self, PathError> {
         let name = name.as_ref();
         if name.is_empty() {
@@ -198,7 +212,38 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_path_is_no_longer_than_a_system_call_takes() {
+        // Written longer than it is.
+        let p = SandboxPath::new("//./a".repeat(2046)).unwrap();
+        assert_eq!(p.to_string(), "/a".repeat(2046));
+        assert_eq!(p.join("bc").unwrap().as_path().as_os_str().len(), 4095);
+        assert_eq!(p.join("bcd"), Err(PathError::TooLong(4096)));
+        let long = "/a".repeat(1 << 20);
+        let error = SandboxPath::new(&long).unwrap_err();
+        assert_eq!(error, PathError::TooLong(long.len()));
+        assert!(error.to_string().len() < 100, "{error}");
+    }
+
     proptest! {
+        #[test]
+        fn bytes_are_kept(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            use std::os::unix::ffi::OsStrExt as _;
+            let mut path = vec![b'/'];
+            path.extend(bytes);
+            if let Ok(p) = SandboxPath::new(OsStr::from_bytes(&path)) {
+                let names = |bytes: &[u8]| -> Vec<Vec<u8>> {
+                    let names = bytes.split(|b| *b == b'/');
+                    names.filter(|n| !n.is_empty() && *n != b".").map(<[u8]>::to_vec).collect()
+                };
+                let found: Vec<Vec<u8>> = p.components().map(|n| n.as_bytes().to_vec()).collect();
+                prop_assert_eq!(found, names(&path));
+            } else {
+                let climbs = path.split(|b| *b == b'/').any(|name| name == b"..");
+                prop_assert!(climbs || path.contains(&0));
+            }
+        }
+
         #[test]
         fn what_is_accepted_is_clean(text in "(/|[a-c.]{0,3}){0,8}") {
             if let Ok(p) = SandboxPath::new(&text) {

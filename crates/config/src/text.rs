@@ -1,6 +1,8 @@
 //! The settings that a person writes down, in a configuration file or on a command line.
 
 mod filter;
+#[cfg(test)]
+mod properties;
 mod read;
 mod value;
 
@@ -191,19 +193,25 @@ impl Settings {
     /// entries of `lower` come first.
     #[must_use]
     pub fn over(self, lower: Self) -> Self {
-        // An id above replaces whatever was said about ids below, except for its partner.
-        let (mut uid, mut gid) = (self.uid.or(lower.uid), self.gid.or(lower.gid));
-        let mut map_subordinate = self.map_subordinate;
-        if map_subordinate == Some(true) {
-            (uid, gid) = (self.uid, self.gid);
-        } else if self.uid.is_none() && self.gid.is_none() {
-            map_subordinate = map_subordinate.or(lower.map_subordinate);
-        }
-        let without = |list: Vec<Namespace>, taken: &[Namespace]| -> Vec<Namespace> {
-            list.into_iter().filter(|ns| !taken.contains(ns)).collect()
+        // An id above replaces whatever was said about ids below, except for its partner. Who says
+        // anything about subordinate ids has said all about ids.
+        let (uid, gid, map_subordinate) = match self.map_subordinate {
+            Some(_) => (self.uid, self.gid, self.map_subordinate),
+            None => {
+                let said = self.uid.or(self.gid).is_some();
+                let map = lower.map_subordinate.map(|map| map && !said);
+                (self.uid.or(lower.uid), self.gid.or(lower.gid), map)
+            }
         };
+        // What is said above about a namespace replaces what is said below, so each is named once,
+        // however many settings lie over one another.
+        let (share, isolate) = (&self.share, &self.isolate);
         let chain = |lower: Vec<Namespace>, upper: &[Namespace]| -> Vec<Namespace> {
-            lower.into_iter().chain(upper.iter().copied()).collect()
+            lower
+                .into_iter()
+                .filter(|ns| !share.contains(ns) && !isolate.contains(ns))
+                .chain(upper.iter().copied())
+                .collect()
         };
         let mut env = lower.env;
         env.extend(self.env);
@@ -218,8 +226,8 @@ impl Settings {
             bare: self.bare.or(lower.bare),
             mounts: lower.mounts.into_iter().chain(self.mounts).collect(),
             network: self.network.or(lower.network),
-            share: chain(without(lower.share, &self.isolate), &self.share),
-            isolate: chain(without(lower.isolate, &self.share), &self.isolate),
+            share: chain(lower.share, share),
+            isolate: chain(lower.isolate, isolate),
             uid,
             gid,
             map_subordinate,

@@ -21,7 +21,7 @@ impl Answer {
         let line = |line: &[u8]| {
             let text = std::str::from_utf8(line).ok()?;
             match text.split_at_checked(3)? {
-                ("ok ", value) => Some(Self::Ok(unescape(value))),
+                ("ok ", value) => unescape(value).map(Self::Ok),
                 ("no ", errno) => Some(Self::No(errno.parse().ok()?)),
                 _ => None,
             }
@@ -33,17 +33,21 @@ impl Answer {
     }
 }
 
-fn unescape(text: &str) -> Vec<u8> {
+/// What stands for `text`; nothing if the probe would not have written it so.
+fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((plain, escaped)) = rest.split_once("\\x") {
         bytes.extend(plain.as_bytes());
-        let (digits, behind) = escaped.split_at_checked(2).unwrap_or((escaped, ""));
-        bytes.extend(u8::from_str_radix(digits, 16));
+        let (digits, behind) = escaped.split_at_checked(2)?;
+        if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
         rest = behind;
     }
     bytes.extend(rest.as_bytes());
-    bytes
+    Some(bytes)
 }
 
 impl fmt::Display for Answer {
@@ -128,6 +132,8 @@ impl Expect {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -141,5 +147,55 @@ mod tests {
                 Answer::Ok(vec![])
             ]
         );
+    }
+
+    /// As the probe writes a value.
+    fn told(value: &[u8]) -> String {
+        let escaped = value.iter().map(|b| match b {
+            b'\\' => r"\x5c".to_owned(),
+            0x20..0x7f => char::from(*b).to_string(),
+            _ => format!("\\x{b:02x}"),
+        });
+        format!("ok {}\n", escaped.collect::<String>())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_told_is_read(answers in prop::collection::vec(
+            prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..20).prop_map(Answer::Ok),
+                any::<i32>().prop_map(Answer::No),
+            ],
+            0..6,
+        )) {
+            let output: String = answers
+                .iter()
+                .map(|answer| match answer {
+                    Answer::Ok(value) => told(value),
+                    Answer::No(errno) => format!("no {errno}\n"),
+                })
+                .collect();
+            prop_assert_eq!(Answer::read(output.as_bytes()), answers);
+        }
+
+        /// No answer is made up: what is read of a line is what the line says.
+        #[test]
+        fn what_is_not_told_is_not_read(output in prop::collection::vec(
+            prop_oneof![
+                any::<u8>(),
+                prop::sample::select(b"okno \\x5cf\n+-1".to_vec()),
+            ],
+            0..40,
+        )) {
+            let lines: Vec<Answer> = output.split(|b| *b == b'\n').flat_map(Answer::read).collect();
+            prop_assert_eq!(&Answer::read(&output), &lines);
+            for line in output.split(|b| *b == b'\n') {
+                if let [Answer::Ok(value)] = &Answer::read(line)[..] {
+                    prop_assert!(line.starts_with(b"ok "));
+                    let escapes = line.windows(2).filter(|w| w == b"\\x").count();
+                    prop_assert_eq!(line.len(), 3 + value.len() + 3 * escapes);
+                }
+            }
+        }
     }
 }

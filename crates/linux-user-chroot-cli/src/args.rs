@@ -54,7 +54,8 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
         args: Vec::new(),
     };
     while let Some(word) = words.pop_front() {
-        let option = word.to_str().unwrap_or_default().to_owned();
+        // What is not UTF-8 is no option that there is; it may still be a ROOTDIR.
+        let option = word.to_string_lossy().into_owned();
         let mut value = || {
             words
                 .pop_front()
@@ -90,10 +91,12 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
                 Some("-1") => {}
                 other => {
                     let which = other.unwrap_or("that");
-                    return Err(format!("{option}: there is no profile but -1, not {which}"));
+                    return Err(format!(
+                        "{option}: there is no profile but -1, not {which:?}"
+                    ));
                 }
             },
-            other if other.starts_with("--") => return Err(format!("unknown option {other}")),
+            other if other.starts_with("--") => return Err(format!("unknown option {other:?}")),
             _ => {
                 args.root = absolute("ROOTDIR", word.as_ref())?;
                 args.program = words.pop_front().ok_or(USAGE)?;
@@ -170,6 +173,114 @@ mod tests {
     fn more_options_than_the_classic_program_takes() {
         let line = "--mount-readonly /x ".repeat(3000) + "/root p";
         assert_eq!(run(&line).mounts.len(), 3000);
+    }
+
+    #[test]
+    fn an_option_that_is_no_text_is_no_root() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let word = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let said = super::parse([word(b"--\xff"), word(b"/root"), word(b"p")]);
+        assert!(said.unwrap_err().contains("unknown option"));
+        let Ok(Invocation::Run(args)) = super::parse([word(b"/\xff"), word(b"--\xff")]) else {
+            panic!()
+        };
+        assert_eq!(
+            (args.root.into(), args.program),
+            (word(b"/\xff"), word(b"--\xff"))
+        );
+    }
+
+    mod properties {
+        use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+
+        use proptest::prelude::*;
+        use proptest::sample::select;
+
+        use super::*;
+
+        fn words() -> impl Strategy<Value = OsString> {
+            let usual = select(vec![
+                "--unshare-ipc",
+                "--unshare-pid",
+                "--unshare-net",
+                "--mount-bind",
+                "--mount-readonly",
+                "--mount-proc",
+                "--mount-devapi",
+                "--chdir",
+                "--seccomp-profile-version",
+                "-1",
+                "--",
+                "",
+                "/",
+                "/a",
+                "a",
+                "..",
+                "/a/../b",
+                "\u{1b}[2J",
+                "--\u{9b}2J\n",
+            ]);
+            prop_oneof![
+                8 => usual.prop_map(OsString::from),
+                1 => prop::collection::vec(1..=u8::MAX, 0..5).prop_map(OsString::from_vec),
+            ]
+        }
+
+        /// A run, said again as the program takes it.
+        fn said_again(args: &Args) -> Vec<OsString> {
+            let mut words: Vec<OsString> = Vec::new();
+            let flags = [
+                (args.unshare_ipc, "--unshare-ipc"),
+                (args.unshare_pid, "--unshare-pid"),
+                (args.unshare_net, "--unshare-net"),
+            ];
+            words.extend(
+                flags
+                    .iter()
+                    .filter(|(on, _)| *on)
+                    .map(|(_, word)| word.into()),
+            );
+            for mount in &args.mounts {
+                let (name, source, target) = match mount {
+                    Mount::Bind(source, target) => ("--mount-bind", Some(source), target),
+                    Mount::ReadOnly(target) => ("--mount-readonly", None, target),
+                    Mount::Proc(target) => ("--mount-proc", None, target),
+                    Mount::Devapi(target) => ("--mount-devapi", None, target),
+                };
+                words.push(name.into());
+                words.extend(source.map(OsString::from));
+                words.push(target.as_path().into());
+            }
+            words.extend(["--chdir".into(), args.chdir.as_path().into()]);
+            words.extend([args.root.clone().into(), args.program.clone()]);
+            words.extend(args.args.iter().cloned());
+            words
+        }
+
+        proptest! {
+            #[test]
+            fn any_words_are_a_run_or_a_message(words in prop::collection::vec(words(), 0..12)) {
+                match super::super::parse(words.clone()) {
+                    Ok(Invocation::Run(args)) => {
+                        prop_assert!(args.root.is_absolute());
+                        // What follows the root is the program's, as it is.
+                        let tail = std::iter::once(&args.program).chain(&args.args);
+                        let tail: Vec<&OsString> = tail.collect();
+                        let end: Vec<&OsString> = words.iter().skip(words.len() - tail.len()).collect();
+                        prop_assert_eq!(tail, end);
+                        let root = &words[words.len() - args.args.len() - 2];
+                        prop_assert!(!root.as_bytes().starts_with(b"--"));
+                        let again = super::super::parse(said_again(&args));
+                        prop_assert_eq!(again, Ok(Invocation::Run(args)));
+                    }
+                    Ok(_) => prop_assert!(false, "nobody asked for help"),
+                    Err(message) => {
+                        prop_assert!(!message.is_empty());
+                        prop_assert!(!message.chars().any(char::is_control), "{message:?}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

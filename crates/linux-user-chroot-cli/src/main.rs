@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     done.unwrap_or_else(|lines| {
         for line in lines {
             // Where it cannot be printed there is nobody to tell.
-            let _ = io::stderr().write_all(format!("{NAME}: {line}\n").as_bytes());
+            let _ = io::stderr().write_all(format!("{NAME}: {}\n", plain(&line)).as_bytes());
         }
         ExitCode::FAILURE
     })
@@ -143,6 +143,15 @@ fn lines(error: Error) -> Vec<String> {
     let hints = error.hints();
     let hints = hints.iter().map(|hint| format!("hint: {}", hint.advice));
     std::iter::once(text).chain(hints).collect()
+}
+
+/// A message in which nothing that it quotes can move the cursor of a terminal.
+fn plain(line: &str) -> String {
+    let escaped = |c: char| match c.is_control() {
+        true => c.escape_default().collect(),
+        false => String::from(c),
+    };
+    line.chars().map(escaped).collect()
 }
 
 /// Prints what was asked for. A reader that has seen enough is no failure.

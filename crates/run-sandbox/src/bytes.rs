@@ -2,7 +2,58 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// A message as one line: whatever it quotes, and wherever that comes from, nothing in it can
+/// move the cursor of a terminal or begin another line.
+pub(crate) fn line(message: &str) -> String {
+    lines(message).replace('\n', "\\n")
+}
+
+/// The same of several lines.
+pub(crate) fn lines(message: &str) -> String {
+    let mut text = String::with_capacity(message.len());
+    for c in message.chars() {
+        match c.is_control() && c != '\n' {
+            true => text.extend(c.escape_default()),
+            false => text.push(c),
+        }
+    }
+    text
+}
+
+/// A value as JSON, in lines. No name in it can move the cursor of a terminal that it is shown
+/// on: serde_json leaves the control characters from U+007F on as they are.
+pub(crate) fn json(value: &impl serde::Serialize) -> serde_json::Result<String> {
+    let plain = serde_json::to_string_pretty(value)?;
+    let mut text = String::with_capacity(plain.len() + 1);
+    for c in plain.chars() {
+        match c {
+            // They stand in strings alone.
+            '\u{7f}'..='\u{9f}' => {
+                let _ = write!(text, "\\u{:04x}", u32::from(c));
+            }
+            _ => text.push(c),
+        }
+    }
+    text.push('\n');
+    Ok(text)
+}
+
+/// Reads a file that has no more than `mebibytes`: a device such as /dev/zero has no end.
+pub(crate) fn read(path: &Path, mebibytes: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path)?;
+    let read = file.take((mebibytes << 20) + 1).read_to_end(&mut bytes)?;
+    match u64::try_from(read) {
+        Ok(read) if read <= mebibytes << 20 => Ok(bytes),
+        _ => Err(io::Error::other(format!(
+            "it is larger than {mebibytes} MiB"
+        ))),
+    }
+}
 
 /// For people: as it is if it is plain, else quoted with escapes, so that no name can pretend to
 /// be a line of output.
@@ -51,6 +102,23 @@ mod tests {
             r#""a\nrun-sandbox: done\u{1b}""#
         );
         assert_eq!(shown(OsStr::from_bytes(b"\xff")), r#""\xFF""#);
+    }
+
+    #[test]
+    fn messages_are_one_line() {
+        assert_eq!(line("a \"b\" \u{e9}"), "a \"b\" \u{e9}");
+        assert_eq!(
+            line("a\nb\r\u{1b}[2J\u{9b}\u{7f}\0"),
+            r"a\nb\r\u{1b}[2J\u{9b}\u{7f}\u{0}"
+        );
+    }
+
+    #[test]
+    fn json_has_no_control_characters_but_lines() {
+        let value = ["a\u{7f}\u{9b}2J\u{1b}\n\u{e9}"];
+        let text = json(&value).unwrap();
+        assert_eq!(text, "[\n  \"a\\u007f\\u009b2J\\u001b\\n\u{e9}\"\n]\n");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&text).unwrap(), value);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use sandboxlib::core::HostFacts;
 use sandboxlib::core::doctor::{BackendFindings, Check, Findings, Verdict};
 use serde::Serialize;
 
+use crate::bytes;
 use crate::help::{WIDTH, wrap};
 use crate::options::NAME;
 use crate::render::advice;
@@ -289,9 +290,7 @@ pub(crate) fn json(findings: &Findings) -> serde_json::Result<String> {
             })
             .collect(),
     };
-    let mut text = serde_json::to_string_pretty(&document)?;
-    text.push('\n');
-    Ok(text)
+    bytes::json(&document)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use sandboxlib::Check;
 use sandboxlib::core::{Enforcement, Launch};
 use serde::Serialize;
 
-use crate::bytes::{escaped, shown};
+use crate::bytes::{self, escaped, shown};
 use crate::render::candidate;
 use crate::report::Held;
 use crate::settings::Run;
@@ -148,7 +148,5 @@ pub(crate) fn json(run: &Run, check: &Check) -> serde_json::Result<String> {
         timeout_seconds: run.timeout.map(|time| time.as_secs_f64()),
         command,
     };
-    let mut text = serde_json::to_string_pretty(&plan)?;
-    text.push('\n');
-    Ok(text)
+    bytes::json(&plan)
 }

@@ -5,9 +5,13 @@ use std::path::{Path, PathBuf};
 
 use sandboxlib::config::{Seccomp, Settings};
 use sandboxlib::core::CapSet;
+use toml::de::{DeTable, DeValue};
 
-use crate::bytes::shown;
+use crate::bytes::{self, shown};
 use crate::settings::system;
+
+/// How many mebibytes a file may have.
+const LARGEST: u64 = 16;
 
 /// A file that was read.
 #[derive(Debug)]
@@ -45,7 +49,7 @@ pub(crate) fn seccomp(path: &Path) -> Result<Seccomp, String> {
 
 /// The text of the file that `option` names, and what it means.
 fn toml<T: serde::de::DeserializeOwned>(path: &Path, option: &str) -> Result<(String, T), String> {
-    let bytes = std::fs::read(path)
+    let bytes = bytes::read(path, LARGEST)
         .map_err(|e| format!("--{option}: cannot read {path:?}: {}", system(&e)))?;
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
@@ -60,11 +64,7 @@ fn toml<T: serde::de::DeserializeOwned>(path: &Path, option: &str) -> Result<(St
     };
     let value = toml::from_str(&text).map_err(|e| {
         let at = e.span().map_or(0, |span| span.start);
-        format!(
-            "{}: {}",
-            place(path, &text, at),
-            e.message().replace('\n', " ")
-        )
+        format!("{}: {}", place(path, &text, at), e.message())
     })?;
     Ok((text, value))
 }
@@ -72,9 +72,25 @@ fn toml<T: serde::de::DeserializeOwned>(path: &Path, option: &str) -> Result<(St
 impl ConfigFile {
     /// Where the file says `word` for `key`.
     pub(crate) fn place_of(&self, key: &str, word: &str) -> String {
-        let key_at = self.text.find(key).unwrap_or(0);
-        let word_at = self.text[key_at..].find(&format!("\"{word}\""));
-        place(&self.path, &self.text, key_at + word_at.unwrap_or(0))
+        place(
+            &self.path,
+            &self.text,
+            self.offset_of(key, word).unwrap_or(0),
+        )
+    }
+
+    fn offset_of(&self, key: &str, word: &str) -> Option<usize> {
+        // It has been read before, so it can be.
+        let table = DeTable::parse(&self.text).ok()?;
+        let value = table.get_ref().get(key)?;
+        let words = match value.get_ref() {
+            DeValue::Array(list) => list.iter().collect(),
+            _ => vec![value],
+        };
+        let found = words
+            .iter()
+            .find(|one| one.get_ref().as_str() == Some(word));
+        Some(found.copied().unwrap_or(value).span().start)
     }
 }
 
@@ -116,6 +132,14 @@ mod tests {
             (
                 b"cap-add = [\"kill\",\n \"chow\"]",
                 "2:2: unknown capability \"chow\"",
+            ),
+            (
+                b"# cap-add: not \"chow\"\ncommand = [\"cap-add\", \"chow\"]\ncap-add = ['chow']",
+                "3:12: unknown capability \"chow\"",
+            ),
+            (
+                b"\"cap-add\" = [\"kill\",\n  \"c\\u0068ow\"]",
+                "2:3: unknown capability \"chow\"",
             ),
             (b"root = true\nuid = 4", "1:1: `root` stands for"),
         ] {

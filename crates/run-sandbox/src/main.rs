@@ -205,13 +205,17 @@ fn say_failure(failure: &Failure) {
 
 /// Prints a message of this program. Where it cannot be printed there is nobody to tell.
 fn say(message: &str) {
-    let _ = io::stderr().write_all(format!("{}: {message}\n", options::NAME).as_bytes());
+    let text = format!("{}: {}\n", options::NAME, bytes::line(message));
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// Prints what was asked for. A reader that has seen enough is no failure.
 fn print(text: &str) -> Result<u8, Failure> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out
+        .write_all(bytes::lines(text).as_bytes())
+        .and_then(|()| out.flush())
+    {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             Err(format!("cannot write to standard output: {}", settings::system(&e)).into())
         }

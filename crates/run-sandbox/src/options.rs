@@ -251,7 +251,8 @@ pub(crate) const OPTIONS: &[Opt] = &[
         &["file"],
         &["SRC", "DEST"],
         "put a read-only copy of the file SRC at DEST",
-    ),
+    )
+    .more("SRC has 256 MiB at most; what is larger is better bound."),
     option(
         Id::Symlink,
         Group::Files,

@@ -152,7 +152,9 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
 
 fn unknown(long: &str) -> String {
     let names = || OPTIONS.iter().flat_map(|opt| opt.long.iter().copied());
+    // A word of any length is compared with words that could be meant.
     let near = names()
+        .filter(|name| name.len().abs_diff(long.len()) <= 1 + name.len() / 5)
         .map(|name| (distance(name, long), name))
         .min()
         .filter(|(distance, name)| *distance <= 1 + name.len() / 5);
@@ -256,12 +258,12 @@ fn take(
         Id::Network => set.network = Some(given.read(FromStr::from_str)?),
         Id::Share => {
             let namespace: Namespace = given.read(FromStr::from_str)?;
-            set.isolate.retain(|other| *other != namespace);
+            forget(set, namespace);
             set.share.push(namespace);
         }
         Id::Isolate => {
             let namespace: Namespace = given.read(FromStr::from_str)?;
-            set.share.retain(|other| *other != namespace);
+            forget(set, namespace);
             set.isolate.push(namespace);
         }
         Id::Hostname => {
@@ -336,6 +338,13 @@ fn take(
         Id::Verbose => args.verbose = true,
     }
     Ok(())
+}
+
+/// Takes back what was said about a namespace: the last word counts, and the lists stay short.
+fn forget(settings: &mut Settings, namespace: Namespace) {
+    for list in [&mut settings.share, &mut settings.isolate] {
+        list.retain(|other| *other != namespace);
+    }
 }
 
 /// The format that was asked for, text if none was.
@@ -462,6 +471,9 @@ impl Given<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod properties;
 
 #[cfg(test)]
 mod tests {

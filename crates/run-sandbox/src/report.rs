@@ -10,7 +10,7 @@ use sandboxlib::Error;
 use sandboxlib::core::{Degradation, End, Enforcement, KillScope, Outcome, Started};
 use serde::Serialize;
 
-use crate::bytes::escaped;
+use crate::bytes::{escaped, json};
 use crate::render::Failure;
 use crate::settings::system;
 
@@ -232,19 +232,18 @@ impl Target {
 
     /// Writes the report.
     pub(crate) fn write(self, report: &Report) -> io::Result<()> {
-        let mut text = serde_json::to_vec_pretty(report)?;
-        text.push(b'\n');
+        let text = json(report)?;
         match self {
             Self::Open { mut file, end } => {
                 if !end {
                     file.set_len(0)?;
                 }
-                file.write_all(&text)
+                file.write_all(text.as_bytes())
             }
             Self::Replace(path) => {
                 let (name, mut file) = temporary(&path)?;
                 let done = file
-                    .write_all(&text)
+                    .write_all(text.as_bytes())
                     .and_then(|()| std::fs::rename(&name, &path));
                 if done.is_err() {
                     // What matters is the first error; this is but tidying up.

@@ -9,8 +9,14 @@ use sandboxlib::config::{
     Config, MountKind, Root, RootAccess, SandboxPath, Settings, SettingsError,
 };
 
+use crate::bytes;
+
 /// The PATH of a command to which no other one was given.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How many mebibytes the content of a file may have. It is held in memory; what is larger is
+/// better bound.
+const LARGEST_CONTENT: u64 = 256;
 
 /// What a run needs to know about the one who asked for it.
 #[derive(Debug, Default)]
@@ -80,7 +86,7 @@ pub(crate) fn settle(mut settings: Settings, caller: &Caller) -> Result<Run, Str
         settings.gid.get_or_insert(gid);
     }
     let config = settings
-        .config(|path| std::fs::read(path))
+        .config(|path| bytes::read(path, LARGEST_CONTENT))
         .map_err(|e| match e {
             SettingsError::Content {
                 path,

@@ -19,6 +19,9 @@ pub enum HelperFailure {
 }
 
 impl HelperFailure {
+    /// How many characters of a line are enough for a message.
+    const LONGEST: usize = 500;
+
     /// Reads what sandbox-exec left behind: its exit status, and its standard error, of which
     /// the end is enough. `None` if neither says that it failed.
     ///
@@ -34,8 +37,11 @@ impl HelperFailure {
         let said = text
             .lines()
             .rev()
-            .find_map(|line| line.strip_prefix("sandbox-exec: "))?
-            .trim();
+            .find_map(|line| line.strip_prefix("sandbox-exec: "))?;
+        // The command may have written it: it is quoted in messages.
+        let plain = said.chars().filter(|c| !c.is_control());
+        let said: String = plain.take(Self::LONGEST).collect();
+        let said = said.trim();
         Some(match status {
             65 if said.contains("exceeds maximum") => Self::TooLarge(said.to_owned()),
             65 => Self::Profile(said.to_owned()),
@@ -73,6 +79,8 @@ pub(crate) fn nested() -> Reason {
 
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::Strategy as _;
+
     use super::*;
 
     #[test]
@@ -100,6 +108,34 @@ mod tests {
             read(71, &format!("sandbox-exec: {exec}\n")),
             Some(HelperFailure::Exec(exec.into()))
         );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_quoted_is_short_plain_and_a_line_of_the_helpers(
+            status in proptest::sample::select(vec![0, 1, 65, 71, -1]),
+            stderr in proptest::collection::vec(
+                proptest::prop_oneof![
+                    ".{0,20}",
+                    "(sandbox-exec: )?.{0,9}\n",
+                    "sandbox-exec: .{0,600}\n",
+                    "sandbox-exec: sandbox_apply: [a-z ]{0,20}not permitted\n",
+                ]
+                .prop_map(String::into_bytes),
+                0..6,
+            ),
+        ) {
+            let stderr = stderr.concat();
+            let Some(failure) = HelperFailure::read(status, &stderr) else {
+                return Ok(());
+            };
+            proptest::prop_assert!(status == 65 || status == 71);
+            let text = String::from_utf8_lossy(&stderr);
+            proptest::prop_assert!(text.contains("sandbox-exec: "));
+            let message = failure.to_string();
+            proptest::prop_assert!(!message.chars().any(char::is_control), "{message:?}");
+            proptest::prop_assert!(message.chars().count() < 600, "{message:?}");
+        }
     }
 
     #[test]

@@ -34,10 +34,18 @@ pub enum CompileError {
     /// The kernel takes no more than 4096 instructions (seccomp(2)).
     #[error("the filter has {0} instructions, and the kernel takes {most} at most", most = Program::MOST)]
     TooLong(usize),
+    /// The rules name calls so many times. What they come to would be far too long as well, and
+    /// would have to be held in memory to know it.
+    #[error("the rules name calls {0} times, and {most} times is the most", most = MOST_NAMES)]
+    TooMany(usize),
     /// A comparison that cannot be assembled.
     #[error("a comparison cannot be assembled: {0}")]
     Comparison(String),
 }
+
+/// The most names that all rules of a list have together: more than a hundred rules about every
+/// call there is.
+const MOST_NAMES: usize = 65_536;
 
 /// The program that lets through what `seccomp` does, on machines of this architecture. Unless
 /// `allow_nested`, calls that make namespaces are closed before anything else is asked.
@@ -48,13 +56,17 @@ pub enum CompileError {
 /// # Errors
 /// [`CompileError`].
 pub fn compile(seccomp: &Seccomp, allow_nested: bool, arch: Arch) -> Result<Program, CompileError> {
-    let policy = Policy::new(seccomp, allow_nested);
     if let Seccomp::Rules(list) = seccomp {
+        let names = list.rules.iter().map(|rule| rule.calls().len()).sum();
+        if names > MOST_NAMES {
+            return Err(CompileError::TooMany(names));
+        }
         let mut names = list.rules.iter().flat_map(|rule| rule.calls());
         if let Some(name) = names.find(|name| !abi::is_known(name)) {
             return Err(CompileError::UnknownCall(name.clone()));
         }
     }
+    let policy = Policy::new(seccomp, allow_nested);
     // What comes between the filter and the command, and ends the process where that fails.
     for needed in ["execve", "exit_group"] {
         if !policy.decide(needed).always_allows() {

@@ -572,6 +572,34 @@ fn rules() -> impl Strategy<Value = Vec<SeccompRule>> {
     prop::collection::vec(rule, 0..12)
 }
 
+#[test]
+fn more_rules_than_anybody_has_are_refused_before_they_are_compiled() {
+    let every: Vec<&str> = Arch::X86_64.abis()[0]
+        .calls()
+        .map(|(_, name)| name)
+        .collect();
+    let when = |rule: SeccompRule| {
+        let c = SeccompComparison::new(0, SeccompOperator::Eq, 1).unwrap();
+        (0..SeccompRule::MOST_COMPARISONS).fold(rule, |rule, _| rule.when(c).unwrap())
+    };
+    let many = |times: usize| {
+        let one = when(rule(&every, SeccompAction::Kill));
+        let mut rules = vec![rule(&["execve", "exit_group"], SeccompAction::Allow)];
+        rules.extend(std::iter::repeat_n(one, times));
+        compile(&list(SeccompOtherwise::Build, rules), true, Arch::X86_64).unwrap_err()
+    };
+    let names = 2 + 10_000 * every.len();
+    assert_eq!(many(10_000), CompileError::TooMany(names));
+    assert!(matches!(many(10), CompileError::TooLong(n) if n > 10_000));
+    // One call, named as often as it may be.
+    let calls = vec!["getppid"; 65_534];
+    let rules = vec![
+        rule(&["execve", "exit_group"], SeccompAction::Allow),
+        rule(&calls, SeccompAction::Kill),
+    ];
+    assert!(compile(&list(SeccompOtherwise::Build, rules), true, Arch::X86_64).is_ok());
+}
+
 proptest! {
     #[test]
     fn the_program_does_what_the_rules_say(

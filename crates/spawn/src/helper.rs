@@ -9,14 +9,16 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use sandboxlib_config::SandboxPath;
 use sandboxlib_core::{End, FailedStep, HelperArg, HelperCall, HelperFact, HostFacts};
 use sandboxlib_core::{ScratchEntry, ScratchKind, SpawnError, Started};
 
+use crate::ask::{From, ask};
 use crate::run::Run;
 use crate::system;
 
@@ -68,18 +70,27 @@ fn version(path: &Path, meta: &fs::Metadata) -> String {
     }
 }
 
+/// For how long a helper may think about its version.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 fn ask_version(path: &Path) -> String {
-    let output = Command::new(path)
-        .arg("--version")
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output();
-    let text = output.map(|o| o.stdout).unwrap_or_default();
-    let line = text.split(|b| *b == b'\n').next().unwrap_or_default();
-    String::from_utf8_lossy(line).trim().to_owned()
+    let mut command = Command::new(path);
+    command.arg("--version").env_clear().current_dir("/");
+    let said = ask(command, From::Stdout, PATIENCE);
+    said.map_or_else(|_| String::new(), |(_, text)| first_line(&text))
 }
+
+/// The first line of what a helper says, fit for messages.
+fn first_line(text: &[u8]) -> String {
+    let line = text.split(|b| *b == b'\n').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    let plain: String = line.chars().filter(|c| !c.is_control()).collect();
+    plain.trim().to_owned()
+}
+
+/// The most bytes of a helper's report that are read: a few hundred are usual, and a socket holds
+/// no more than this unless somebody empties it.
+const LONGEST_REPORT: u64 = 1 << 20;
 
 /// What belongs to one run of a helper program, for as long as it runs.
 #[derive(Debug)]
@@ -102,8 +113,9 @@ impl Errand {
         };
         let mut told = Vec::new();
         // It ends with WouldBlock where something of the helper's still holds the other end; what
-        // was written before is in `told` all the same.
-        let _ = stream.read_to_end(&mut told);
+        // was written before is in `told` all the same. Whoever holds it might write faster than
+        // this reads, without end.
+        let _ = stream.take(LONGEST_REPORT).read_to_end(&mut told);
         if told
             .windows(text.len().max(1))
             .any(|w| w == text.as_bytes())
@@ -368,6 +380,97 @@ mod tests {
         assert_eq!(fs::read_to_string(&count).unwrap(), "x\n");
         find_helper(&mut facts, Path::new("no-such-helper-anywhere"));
         assert_eq!(facts.helpers.len(), 1);
+    }
+
+    #[test]
+    fn a_version_is_one_short_line() {
+        for (text, line) in [
+            (&b"bubblewrap 0.8.0\nrest"[..], "bubblewrap 0.8.0"),
+            (b" a \x1b[2J\xff\r\n", "a [2J\u{fffd}"),
+            (b"\n1.2", ""),
+            (b"", ""),
+        ] {
+            assert_eq!(first_line(text), line);
+        }
+        let place = tempfile::tempdir().unwrap();
+        let program = place.path().join("helper");
+        for text in [
+            "yes 'helper 1.2' | tr -d '\\n'",
+            "echo helper 1.2; exec yes",
+        ] {
+            // By another process: what this one has open for writing, a child that another test
+            // starts at this moment has open too, and then it cannot be executed.
+            let made = Command::new("/bin/sh")
+                .args([
+                    "-c",
+                    "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$0\" && chmod 755 \"$0\"",
+                ])
+                .args([program.as_os_str(), text.as_ref()])
+                .status();
+            assert!(made.unwrap().success());
+            let mut facts = HostFacts::linux(0, 0);
+            find_helper(&mut facts, &program);
+            let version = &facts.helper(&program).unwrap().version;
+            assert!(version.starts_with("helper 1.2"), "{version}");
+            assert!(version.len() <= crate::ask::LONGEST, "{}", version.len());
+        }
+    }
+
+    #[test]
+    fn a_report_without_end_is_read_no_further_than_needed() {
+        let (ours, mut theirs) = report().unwrap();
+        let flood = std::thread::spawn(move || {
+            let chunk = [b'x'; 65536];
+            let mut written = 0;
+            // Until nobody reads any more.
+            while theirs.write_all(&chunk).is_ok() {
+                written += chunk.len();
+            }
+            written
+        });
+        let mut errand = Errand {
+            scratch: None,
+            report: Some((ours, "started")),
+            on_failure: Started::Unknown,
+        };
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(errand.started(End::Exited(1)), Started::No);
+        drop(errand);
+        assert!(flood.join().unwrap() < 16 << 20);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_report_tells_wherever_the_word_stands(
+            before in proptest::collection::vec(0..=u8::MAX, 0..40),
+            behind in proptest::collection::vec(0..=u8::MAX, 0..40),
+            says in 0..3_u8,
+        ) {
+            let (ours, mut theirs) = report().unwrap();
+            let word = match says {
+                0 => &b"started"[..],
+                1 => b"starte",
+                _ => b"",
+            };
+            let text = [&before[..], word, &behind].concat();
+            let there = String::from_utf8_lossy(&text).contains("started");
+            theirs.write_all(&text).unwrap();
+            let mut errand = Errand {
+                scratch: None,
+                report: Some((ours, "started")),
+                on_failure: Started::Unknown,
+            };
+            let wanted = if there { Started::Yes } else { Started::No };
+            proptest::prop_assert_eq!(errand.started(End::Exited(0)), wanted);
+        }
+
+        #[test]
+        fn a_version_line_is_fit_for_messages(text in proptest::collection::vec(0..=u8::MAX, 0..60)) {
+            let line = first_line(&text);
+            proptest::prop_assert!(!line.chars().any(char::is_control));
+            proptest::prop_assert_eq!(line.trim(), &line);
+            proptest::prop_assert_eq!(first_line(line.as_bytes()), line);
+        }
     }
 
     #[test]

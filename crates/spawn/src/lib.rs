@@ -19,6 +19,7 @@ mod posix;
 #[cfg(not(target_os = "linux"))]
 use posix as system;
 
+mod ask;
 mod caller;
 mod ending;
 mod helper;

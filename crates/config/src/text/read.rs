@@ -448,6 +448,35 @@ impl<'de> Deserialize<'de> for MountSetting {
     }
 }
 
+/// A program and its arguments.
+struct Command(Vec<OsString>);
+
+impl<'de> Deserialize<'de> for Command {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = Command;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string, or an array of them")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Command, E> {
+                let word = OsString::from_text(text).map_err(E::custom)?;
+                Ok(Command(vec![word]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Command, A::Error> {
+                let seq = de::value::SeqAccessDeserializer::new(seq);
+                match Many::deserialize(seq)? {
+                    Many(words) if words.is_empty() => {
+                        Err(de::Error::custom("the command is empty"))
+                    }
+                    Many(words) => Ok(Command(words)),
+                }
+            }
+        }
+        deserializer.deserialize_any(V)
+    }
+}
+
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RawSettings {
@@ -478,7 +507,7 @@ struct RawSettings {
     env: Option<Environment>,
     inherit_env: Option<bool>,
     timeout: Option<Text<Duration>>,
-    command: Option<Many<OsString>>,
+    command: Option<Command>,
 }
 
 impl RawSettings {
@@ -497,13 +526,6 @@ impl RawSettings {
         let (share, isolate) = (list(self.share), list(self.isolate));
         if let Some(both) = share.iter().find(|ns| isolate.contains(ns)) {
             return Err(format!("`share` and `isolate` both name {}", both.name()));
-        }
-        if self
-            .command
-            .as_ref()
-            .is_some_and(|Many(words)| words.is_empty())
-        {
-            return Err("`command` is empty".into());
         }
         let paths = |many: Option<Many<SandboxPath>>| many.map_or_else(Vec::new, |Many(list)| list);
         let words = |Many(list): Many<Word>| list.into_iter().map(|Word(word)| word).collect();
@@ -537,7 +559,7 @@ impl RawSettings {
                 .map_or_else(BTreeMap::new, |Environment(variables)| variables),
             inherit_env: self.inherit_env,
             timeout: self.timeout.map(|Text(time)| time),
-            command: self.command.map(|Many(words)| words),
+            command: self.command.map(|Command(words)| words),
         })
     }
 }
@@ -551,229 +573,4 @@ impl<'de> Deserialize<'de> for Settings {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Capabilities, Feature, Ids, RootAccess};
-
-    fn read(text: &str) -> Settings {
-        toml::from_str(text).unwrap_or_else(|e| panic!("{e}"))
-    }
-
-    /// The message, and the text that it points at.
-    fn error(text: &str) -> (String, &str) {
-        let error = toml::from_str::<Settings>(text).unwrap_err();
-        (
-            error.message().to_owned(),
-            error.span().map_or("", |span| &text[span]),
-        )
-    }
-
-    #[test]
-    fn every_key() {
-        let settings = read(
-            r#"
-            sandbox = "root"
-            backend = ["userns", "chroot"]
-            writable = "/var/cache"
-            network = "shared"
-            share = "ipc"
-            isolate = ["time"]
-            uid = 1000
-            gid = 100
-            cap-add = []
-            hostname = "box"
-            prefer = ["network", "mask"]
-            cwd = "/build"
-            inherit-env = false
-            timeout = "1.5m"
-            command = ["make", "check"]
-            [env]
-            LANG = "C.UTF-8"
-            HOME = true
-            [[mount]]
-            type = "ro-bind"
-            source = "src"
-            target = "/build"
-            [[mount]]
-            type = "tmpfs"
-            target = "/var/tmp"
-            size = "1M"
-            perms = "755"
-            cover = true
-            [[mount]]
-            type = "file"
-            source = "passwd"
-            target = "/etc/passwd"
-            [[mount]]
-            type = "file"
-            text = "hello"
-            target = "/etc/motd"
-            "#,
-        );
-        let config = settings
-            .config(|path| Ok(path.to_str().unwrap().into()))
-            .unwrap();
-        assert_eq!(config.root, crate::Root::Dir("root".into()));
-        assert_eq!(
-            config.root_access,
-            Some(RootAccess::ReadOnlyExcept(vec![
-                SandboxPath::new("/var/cache").unwrap()
-            ]))
-        );
-        assert_eq!(
-            config.ids,
-            Ids::Pair {
-                uid: 1000,
-                gid: 100
-            }
-        );
-        assert_eq!(config.capabilities, Capabilities::Only(vec![]));
-        assert!(config.prefer.contains(Feature::Mask) && config.prefer.contains(Feature::Pid));
-        assert_eq!(settings.timeout, Some(Duration::from_secs(90)));
-        assert_eq!(settings.env[&OsString::from("HOME")], None);
-        assert_eq!(
-            config.mounts[3].kind,
-            MountKind::Bind {
-                source: "src".into(),
-                access: Access::ReadOnly
-            }
-        );
-        assert_eq!(
-            config.mounts[4].kind,
-            MountKind::Tmpfs {
-                size: Some(1 << 20),
-                mode: 0o755
-            }
-        );
-        assert!(config.mounts[4].covers);
-        assert_eq!(
-            config.mounts[5].kind,
-            MountKind::File {
-                data: b"passwd"[..].into(),
-                mode: 0o644
-            }
-        );
-        assert_eq!(
-            config.mounts[6].kind,
-            MountKind::File {
-                data: b"hello"[..].into(),
-                mode: 0o644
-            }
-        );
-        assert_eq!(read("timeout = 2").timeout, Some(Duration::from_secs(2)));
-        assert_eq!(
-            read("timeout = 0.5").timeout,
-            Some(Duration::from_millis(500))
-        );
-        assert_eq!(read("root = true").gid, Some(0));
-    }
-
-    #[test]
-    fn an_error_points_at_what_is_wrong() {
-        for (text, message, place) in [
-            (
-                "bare = true\nred-only = true",
-                "unknown field `red-only`",
-                "red-only",
-            ),
-            ("network = \"none\"", "neither \"isolated\" nor", "\"none\""),
-            ("timeout = \"soon\"", "not a span of time", "\"soon\""),
-            ("timeout = 0", "no time at all", "0"),
-            ("timeout = -1.5", "not a span of time", "-1.5"),
-            ("timeout = nan", "not a span of time", "nan"),
-            (
-                "prefer = [\"network\",\n\"net\"]",
-                "unknown feature \"net\"",
-                "\"net\"",
-            ),
-            ("share = [\"network\"]", "unknown namespace", "\"network\""),
-            ("uid = -1", "expected an id", "-1"),
-            ("uid = 4294967295", "expected an id", "4294967295"),
-            ("writable = [\"/a\", \"b\"]", "is relative", "\"b\""),
-            ("cwd = \"/a/../b\"", "'..'", "\"/a/../b\""),
-            ("cwd = \"/a\\u0000b\"", "NUL", "\"/a\\u0000b\""),
-            ("command = [\"a\\u0000b\"]", "NUL", "\"a\\u0000b\""),
-            ("hostname = \"\"", "empty", "\"\""),
-            ("[env]\nA = 1", "or true for the caller's", "1"),
-            ("[env]\nA = false", "or true for the caller's", "false"),
-            ("[env]\n\"A=B\" = \"1\"", "name of a variable", "\"A=B\""),
-            ("sandbox = [1]", "expected a path", "[1]"),
-            (
-                "[[mount]]\ntype = \"zfs\"\ntarget = \"/a\"",
-                "known are: bind",
-                "\"zfs\"",
-            ),
-            (
-                "[[mount]]\ntype = \"dir\"\ntarget = \"/a\"\nperms = 755",
-                "string",
-                "755",
-            ),
-            (
-                "[[mount]]\ntype = \"dir\"\ntarget = \"/a\"\nsise = 1",
-                "unknown field",
-                "sise",
-            ),
-        ] {
-            let (said, pointed) = error(text);
-            assert!(said.contains(message), "{text}: {said}");
-            assert_eq!(pointed, place, "{text}: {said}");
-        }
-    }
-
-    #[test]
-    fn what_of_the_host_is_seen() {
-        let settings = read(
-            "sandbox = \"/\"\nhost-secrets = \"hidden\"\nreadable = \"/home/me/.cargo\"\n\
-             allow-socket = [\"/run/a\", \"/run/b\"]",
-        );
-        let config = settings.config(|_| Ok(Vec::new())).unwrap();
-        let at = |path| SandboxPath::new(path).unwrap();
-        assert_eq!(config.readable, [at("/home/me/.cargo")]);
-        assert_eq!(config.sockets, [at("/run/a"), at("/run/b")]);
-        assert!(config.hides_secrets());
-        let (said, place) = error("host-secrets = true");
-        assert!(said.contains("\"hidden\" or \"shown\""), "{said}");
-        assert_eq!(place, "true");
-    }
-
-    #[test]
-    fn an_error_about_a_mount_points_at_that_mount() {
-        let good = "[[mount]]\ntype = \"proc\"\ntarget = \"/proc\"\n";
-        for (bad, message) in [
-            (
-                "[[mount]]\ntype = \"bind\"\ntarget = \"/a\"\n",
-                "needs `source`",
-            ),
-            ("[[mount]]\ntype = \"mask\"\n", "missing field `target`"),
-            (
-                "[[mount]]\ntype = \"proc\"\ntarget = \"/a\"\nsize = 1\n",
-                "means nothing",
-            ),
-            (
-                "[[mount]]\ntype = \"symlink\"\ntarget = \"/a\"\n",
-                "needs `to`",
-            ),
-        ] {
-            let text = format!("{good}{bad}{good}");
-            let error = toml::from_str::<Settings>(&text).unwrap_err();
-            assert!(error.message().contains(message), "{}", error.message());
-            let at = error.span().unwrap().start;
-            assert!(
-                (good.len()..good.len() + bad.len()).contains(&at),
-                "{bad}: {at}"
-            );
-        }
-    }
-
-    #[test]
-    fn contradictions() {
-        for (text, message) in [
-            ("root = true\nuid = 5", "leave `uid` and `gid` out"),
-            ("map-subordinate = true\nuid = 5", "excludes"),
-            ("share = \"pid\"\nisolate = \"pid\"", "both name pid"),
-            ("command = []", "empty"),
-        ] {
-            assert!(error(text).0.contains(message), "{text}");
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! The root, and what of a read-only root may be written to.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use sandboxlib_config::{Access, Config, MountKind, Root, RootAccess, SandboxPath};
@@ -97,10 +98,11 @@ impl Planner<'_> {
 /// read after all is said of the host's own root alone.
 fn named(config: &Config, writable: Vec<SandboxPath>) -> Vec<Named> {
     let mut named = Vec::new();
+    let mut known = BTreeSet::new();
     let mut add = |paths: Vec<SandboxPath>, access, kind| {
         for path in paths {
             // What is writable can be read too.
-            if !named.iter().any(|name: &Named| name.path == path) {
+            if known.insert(path.clone()) {
                 named.push(Named { path, access, kind });
             }
         }

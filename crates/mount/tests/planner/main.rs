@@ -7,6 +7,7 @@
 
 mod explain;
 mod hide;
+mod hostile;
 mod model;
 mod properties;
 mod rules;

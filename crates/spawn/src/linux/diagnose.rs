@@ -88,10 +88,8 @@ pub fn diagnose_command(
 
 /// A label without the NUL and the line end that some modules put behind it.
 fn label(bytes: &[u8]) -> String {
-    let end = bytes
-        .iter()
-        .rposition(|b| *b != 0)
-        .map_or(0, |last| last + 1);
+    let is_text = |b: &u8| *b != 0 && !b.is_ascii_whitespace();
+    let end = bytes.iter().rposition(is_text).map_or(0, |last| last + 1);
     text(&bytes[..end])
 }
 
@@ -370,6 +368,7 @@ mod tests {
                 "system_u:system_r:container_t:s0",
             ),
             (b"unconfined\n\0", "unconfined"),
+            (b"unconfined\0\n", "unconfined"),
             (b"\0\0", ""),
             (b"", ""),
         ] {
@@ -416,6 +415,54 @@ mod tests {
         let this = head(&std::env::current_exe().unwrap()).unwrap();
         assert_eq!(machine(&this), Some(native()));
         assert_eq!(foreign(&this), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_status_field_is_a_line_of_its_own(
+            name in "[A-Za-z:]{1,8}",
+            n in proptest::prelude::any::<u32>(),
+            before in "[ -~\t]{0,20}",
+            behind in proptest::collection::vec(0..=u8::MAX, 0..40),
+        ) {
+            // A program chooses its name, in which the kernel writes a line end as "\\n".
+            let text = format!("Name:\t{before}\n{name}:\t{n}\n");
+            let text = [text.as_bytes(), &behind].concat();
+            if name != "Name" {
+                proptest::prop_assert_eq!(status_field(&text, &name), Some(n));
+            }
+            let _ = status_field(&behind, &name);
+        }
+
+        #[test]
+        fn a_label_has_no_end_marks(
+            bytes in proptest::collection::vec(0..=u8::MAX, 0..30),
+            end in "[\0\n ]{0,4}",
+        ) {
+            let label = label(&[&bytes, end.as_bytes()].concat());
+            proptest::prop_assert!(!label.ends_with(['\0', '\n', ' ']));
+            proptest::prop_assert!(label.len() <= 3 * bytes.len());
+        }
+
+        #[test]
+        fn a_program_is_for_a_machine_or_for_none(
+            class in 0..4_u8,
+            order in 0..4_u8,
+            number in proptest::prelude::any::<[u8; 2]>(),
+            head in proptest::prelude::any::<[u8; 20]>(),
+        ) {
+            let mut elf = head;
+            elf[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', class, order]);
+            elf[18..].copy_from_slice(&number);
+            // The rest of the header has no say.
+            let mut plain = [0; 20];
+            plain[..6].copy_from_slice(&elf[..6]);
+            plain[18..].copy_from_slice(&number);
+            proptest::prop_assert_eq!(machine(&elf), machine(&plain));
+            if !head.starts_with(b"\x7fELF") {
+                proptest::prop_assert_eq!(machine(&head), None);
+            }
+        }
     }
 
     #[test]

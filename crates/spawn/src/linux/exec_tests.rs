@@ -203,3 +203,89 @@ fn what_is_no_matter_of_the_path_ends_the_search() {
         "what is not there is not tried"
     );
 }
+
+mod properties {
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::super::exec::missing_part;
+    use super::*;
+
+    /// What is said of a file that need not be executable.
+    fn part_of(content: &[u8]) -> (u32, Vec<u8>) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().write_all(content).unwrap();
+        let path = CString::new(file.path().as_os_str().as_bytes()).unwrap();
+        // SAFETY: the path is NUL-terminated.
+        let message = unsafe { missing_part(path.as_ptr().cast()) };
+        assert!(message.text_len as usize <= Message::TEXT);
+        (
+            message.a,
+            message.text[..message.text_len as usize].to_vec(),
+        )
+    }
+
+    fn files() -> impl Strategy<Value = Vec<u8>> {
+        let elf_with = (
+            any::<bool>(),
+            any::<bool>(),
+            prop::collection::vec(any::<u8>(), 0..300),
+        );
+        let changed = prop::collection::vec((any::<Index>(), any::<u8>()), 0..5);
+        prop_oneof![
+            (elf_with, changed, any::<Index>()).prop_map(|((wide, big, name), changes, end)| {
+                let mut file = elf(wide, big, &name);
+                for (at, byte) in changes {
+                    // In the headers, where it matters.
+                    let at = at.index(file.len().min(120));
+                    file[at] = byte;
+                }
+                if end.index(4) == 0 {
+                    file.truncate(end.index(file.len()));
+                }
+                file
+            }),
+            prop::collection::vec(
+                prop_oneof![any::<u8>(), prop::sample::select(b" \t\n\0/a".to_vec())],
+                0..300
+            )
+            .prop_map(|rest| [b"#!", &rest[..]].concat()),
+            prop::collection::vec(any::<u8>(), 0..300),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_named_stands_in_the_file(content in files()) {
+            let (problem, named) = part_of(&content);
+            prop_assert!(!named.contains(&0));
+            let there = named.is_empty() || content.windows(named.len()).any(|w| w == named);
+            prop_assert!(there, "{}", named.escape_ascii());
+            match problem {
+                problem::INTERPRETER_MISSING => {
+                    prop_assert!(content.starts_with(b"#!"));
+                    let line = content[2..].split(|b| matches!(b, b'\n' | b'\0')).next().unwrap();
+                    let line = &line[..line.len().min(Message::TEXT)];
+                    let blank = |b: &u8| matches!(b, b' ' | b'\t');
+                    let mut words = line.split(blank).filter(|word| !word.is_empty());
+                    prop_assert_eq!(words.next().unwrap_or_default(), &named);
+                }
+                problem::LOADER_MISSING => prop_assert!(content.starts_with(b"\x7fELF")),
+                other => {
+                    prop_assert_eq!(other, problem::OTHER);
+                    prop_assert!(named.is_empty());
+                }
+            }
+        }
+
+        #[test]
+        fn a_loader_is_read_from_either_class_and_order(
+            wide in any::<bool>(),
+            big in any::<bool>(),
+            name in prop::collection::vec(1..=u8::MAX, 0..Message::TEXT),
+        ) {
+            let (problem, named) = part_of(&elf(wide, big, &name));
+            prop_assert_eq!((problem, named), (problem::LOADER_MISSING, name));
+        }
+    }
+}

@@ -202,6 +202,9 @@ pub(super) fn find_program(name: &str, path: &OsStr) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use sandboxlib_config::Root;

@@ -50,7 +50,8 @@ impl Control {
     fn hear(&self) -> Option<Message> {
         let mut message = Message::new(0);
         let bytes = message.bytes_mut();
-        let flags = libc::MSG_DONTWAIT;
+        // With MSG_TRUNC the length is that of the whole packet, so one that is larger is none.
+        let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
         // SAFETY: the pointer and length are those of a live slice.
         let got = unsafe {
             libc::recv(
@@ -467,4 +468,39 @@ fn wait_id(pidfd: &OwnedFd, flags: i32) -> io::Result<Option<Ended>> {
     }
     let signal = (info.si_code != libc::CLD_EXITED).then_some(status);
     Ok(Some((signal, Some(usage))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn only_a_whole_message_is_heard(
+            bytes in prop::collection::vec(any::<u8>(), 0..2 * Message::SIZE),
+            whole in any::<bool>(),
+        ) {
+            let (ours, theirs) = Control::pair().unwrap();
+            let mut bytes = bytes;
+            if whole {
+                bytes.resize(Message::SIZE, 0x5a);
+            }
+            let sent = raw::send(theirs.as_fd().as_raw_fd(), &bytes);
+            prop_assert_eq!(sent, Ok(bytes.len()));
+            match ours.hear() {
+                Some(message) => prop_assert_eq!(message.bytes(), &bytes[..]),
+                None => prop_assert_ne!(bytes.len(), Message::SIZE),
+            }
+            // It is taken out in any case: what comes behind it is heard.
+            let _ = raw::send(theirs.as_raw_fd(), Message::new(kind::STARTED).bytes());
+            prop_assert_eq!(ours.hear().map(|m| m.kind), Some(kind::STARTED));
+            prop_assert!(ours.hear().is_none());
+            drop(theirs);
+            prop_assert!(ours.hear().is_none());
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::ptr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sandboxlib_core::{ExecProblem, FailedStep, IdRange, MapWriter, NamespaceSet, SpawnError};
 
@@ -19,6 +19,7 @@ use super::process::{Child, Control};
 use super::setup::{self, Birth, Tail};
 use super::wire::{Message, kind, problem};
 use super::{init, raw};
+use crate::ask::{From, ask};
 use crate::run::{Run, Stdio};
 use crate::streams::Ends;
 use crate::words::{candidates, text};
@@ -443,11 +444,12 @@ fn map_by_helper(program: &Path, pid: u32, ranges: &[IdRange]) -> io::Result<()>
             r.count.to_string(),
         ]);
     }
-    let output = command.stdin(std::process::Stdio::null()).output()?;
-    if output.status.success() {
+    // It may have to ask a directory service who somebody is.
+    let (status, said) = ask(command, From::Stderr, Duration::from_secs(60))?;
+    if status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&said);
     let name = program.display();
     Err(io::Error::new(
         io::ErrorKind::PermissionDenied,
@@ -532,3 +534,6 @@ fn step_error(
     };
     SpawnError::new(step, io::Error::from_raw_os_error(message.errno))
 }
+
+#[cfg(test)]
+mod properties;

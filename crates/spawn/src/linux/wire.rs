@@ -6,6 +6,7 @@
 /// A message. All fields are plain numbers, and every bit pattern of them is valid.
 #[repr(C)]
 #[derive(Clone, Copy)]
+#[cfg_attr(test, derive(Debug))]
 pub(crate) struct Message {
     /// Which message: one of the constants in [`kind`].
     pub(crate) kind: u32,

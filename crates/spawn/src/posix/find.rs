@@ -130,3 +130,6 @@ fn elf_loader(file: &File, head: &[u8]) -> Option<PathBuf> {
     }
     None
 }
+
+#[cfg(test)]
+mod properties;
