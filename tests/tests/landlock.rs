@@ -8,10 +8,9 @@
 )]
 
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 
 use sandboxlib::core::{Landlock, Launch, Step};
@@ -162,11 +161,26 @@ fn abstract_sockets_of_the_host_are_out_of_reach() {
         return;
     }
     let name = format!("sandboxlib-landlock-{}", std::process::id());
-    let address = SocketAddr::from_abstract_name(&name).unwrap();
-    let listener = UnixListener::bind_addr(&address).unwrap();
+    let address = format!("pack(\"Sa*\", AF_UNIX, \"\\0{name}\")");
+    let listen = format!(
+        "socket(S, AF_UNIX, SOCK_STREAM, 0) and bind(S, {address}) and listen(S, 5) or die; \
+         $| = 1; print \"listening\\n\"; sleep 60"
+    );
+    let mut listener = std::process::Command::new("perl")
+        .args(["-MSocket", "-e", &listen])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = [0; 10];
+    listener
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut said)
+        .unwrap();
     let connect = format!(
         "perl -MSocket -e 'socket(S, AF_UNIX, SOCK_STREAM, 0) or die; \
-         connect(S, pack(\"Sa*\", AF_UNIX, \"\\0{name}\")) or exit 1'"
+         connect(S, {address}) or exit 1'"
     );
     for (landlock, status) in [(false, 0), (true, 1)] {
         let prepared = host(landlock, |sandbox| {
@@ -174,7 +188,8 @@ fn abstract_sockets_of_the_host_are_out_of_reach() {
         });
         assert_eq!(exit(&prepared, &connect), status, "{landlock}");
     }
-    drop(listener);
+    listener.kill().unwrap();
+    listener.wait().unwrap();
 }
 
 /// Where process ids are to be isolated and cannot be. No host makes that happen at will, so the
