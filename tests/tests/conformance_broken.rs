@@ -167,6 +167,12 @@ fn no_masks(steps: &mut Vec<Step>) {
     without_mount(steps, |step| matches!(step, PlanStep::Mask { .. }));
 }
 
+fn close_socket(steps: &mut Vec<Step>, path: &str) {
+    let to = SandboxPath::new(path).unwrap();
+    let last = steps.iter().rposition(|s| matches!(s, Step::Mount(_)));
+    steps.insert(last.unwrap() + 1, Step::Mount(PlanStep::CloseSocket { to }));
+}
+
 /// A chroot into the directory, and the capability to do it again.
 fn leaky_root(steps: &mut Vec<Step>) {
     let mut root = None;
@@ -534,6 +540,23 @@ const DAMAGES: &[(&str, &str, Damage)] = &[
         "sockets_without_a_file_are_out_of_reach",
         "the caller's network",
         network_shared,
+    ),
+    (
+        "sockets_below_a_read_only_bind_are_out_of_reach",
+        "sockets left open",
+        |steps| {
+            without_mount(steps, |step| matches!(step, PlanStep::CloseSocket { .. }));
+        },
+    ),
+    (
+        "sockets_that_are_allowed_can_be_connected_to",
+        "one closed that is allowed",
+        |steps| close_socket(steps, "/mnt/sub/socket"),
+    ),
+    (
+        "sockets_below_a_writable_bind_can_be_connected_to",
+        "one closed that is writable",
+        |steps| close_socket(steps, "/mnt/socket"),
     ),
     (
         "other_processes_are_out_of_reach",

@@ -159,6 +159,8 @@ impl Options<'_> {
                 self.layers.push((to.clone(), None));
             }
             PlanStep::Mask { to, node } => self.mask(to, *node),
+            // The device is no socket, and cannot be opened there.
+            PlanStep::CloseSocket { to } => self.mask(to, Node::File),
             PlanStep::MakeDir { at, mode, .. } => {
                 self.perms(*mode);
                 self.option("--dir", &[at.as_path().as_os_str()]);

@@ -44,6 +44,7 @@ fn files() -> MemoryFs {
         .symlink("/r/bin", "usr/bin")
         .dir("/src/sub")
         .file("/one")
+        .socket("/daemon/socket")
 }
 
 /// A configuration that shares everything, so that options stand out.
@@ -240,7 +241,8 @@ fn the_hosts_root() {
     let mut config = plain();
     config.root = Root::Host;
     config.hidden = Some(Vec::new());
-    assert_eq!(mounts(&config), ["--ro-bind / /"]);
+    let closed = "--ro-bind /dev/null /daemon/socket";
+    assert_eq!(mounts(&config), ["--ro-bind / /", closed]);
 }
 
 #[test]
@@ -269,6 +271,20 @@ fn ids_of_an_ordinary_user_are_mapped() {
     assert!(!masked.contains(&"--cap-add CAP_DAC_OVERRIDE".to_owned()));
     config.capabilities = Capabilities::Only(vec!["dac_override".into()]);
     assert!(call(&config, &user()).unwrap_err().contains("masked"));
+}
+
+#[test]
+fn a_socket_is_closed_by_something_that_is_none() {
+    let mut config = plain();
+    config.ids = Ids::ROOT;
+    config.mounts = vec![Mount::bind_read_only("/daemon", at("/tmp"))];
+    let closed = "--ro-bind /dev/null /tmp/socket".to_owned();
+    let closing = lines(&config, &user());
+    assert!(closing.contains(&closed), "{closing:?}");
+    // Unlike a mask it takes no capability.
+    assert!(closing.contains(&"--cap-add CAP_DAC_OVERRIDE".to_owned()));
+    config.sockets = vec![at("/tmp/socket")];
+    assert!(!lines(&config, &user()).contains(&closed));
 }
 
 #[test]

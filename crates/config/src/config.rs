@@ -155,8 +155,12 @@ pub struct Config {
     /// What of [`Root::Host`] can be read although it is in a hidden place, and not changed,
     /// although it is in a writable one. These are paths inside, and exist.
     pub readable: Vec<SandboxPath>,
-    /// Unix sockets of [`Root::Host`] that can be connected to although they are in a hidden
-    /// place, such as /run/postgresql/.s.PGSQL.5432.
+    /// Unix sockets that can be connected to although they are below something read-only, which
+    /// closes those that are there when the sandbox is made; and, of [`Root::Host`], although they
+    /// are in a hidden place, such as /run/postgresql/.s.PGSQL.5432. A directory stands for all
+    /// sockets in it and below, those included that are made later; `/` leaves open all that are
+    /// seen. These are paths inside, and exist. What is bound by its own name, and what is below
+    /// something writable, need not be named.
     pub sockets: Vec<SandboxPath>,
     /// What else is to be seen, in this order.
     pub mounts: Vec<Mount>,

@@ -277,7 +277,6 @@ impl Settings {
             for (key, said) in [
                 ("host-secrets", self.host_secrets.is_some()),
                 ("readable", !self.readable.is_empty()),
-                ("allow-socket", !self.sockets.is_empty()),
             ] {
                 if said {
                     let sandbox = sandbox.to_owned();
@@ -402,7 +401,13 @@ impl Settings {
             let writable = self.writable.iter().any(|path| {
                 path == place || path.starts_with(place) && !(shows_writable && is_host && !hides)
             });
-            let mut shown = self.readable.iter().chain(&self.sockets);
+            // A socket that a mount shows comes with that.
+            let bare = |path: &&SandboxPath| {
+                let mut targets = self.mounts.iter().map(|m| &m.mount.target);
+                !targets.any(|target| path.starts_with(target))
+            };
+            let sockets = self.sockets.iter().filter(bare);
+            let mut shown = self.readable.iter().chain(sockets);
             !mounted && !writable && !shown.any(|path| path.starts_with(place))
         };
         if is_free(&proc, false) {
@@ -560,7 +565,22 @@ mod tests {
         assert!(!about(|s| s.host_secrets = Some(HostSecrets::Shown)).hides_secrets());
         assert!(about(|s| s.host_secrets = Some(HostSecrets::Hidden)).hides_secrets());
         assert_eq!(about(|s| s.readable.push(at("/a"))).readable, [at("/a")]);
-        assert_eq!(about(|s| s.sockets.push(at("/a"))).sockets, [at("/a")]);
+    }
+
+    #[test]
+    fn sockets_may_be_in_any_root_and_in_any_mount() {
+        let mut s = host();
+        s.sockets = vec![at("/tmp/d/s")];
+        assert_eq!(targets(&s), ["proc /proc", "dev /dev"]);
+        s.mounts.push(MountSetting {
+            mount: Mount::bind_read_only("/srv/d", at("/tmp/d")),
+            content: None,
+        });
+        let usual = ["proc /proc", "dev /dev", "tmpfs /tmp", "bind /tmp/d"];
+        assert_eq!(targets(&s), usual);
+        s.sandbox = Some("/srv".into());
+        assert_eq!(s.config(none).unwrap().sockets, s.sockets);
+        assert_eq!(targets(&s), usual);
     }
 
     #[test]

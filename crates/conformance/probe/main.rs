@@ -78,8 +78,10 @@ const QUESTIONS: &[(&[u8], Question)] = &[
     // The network.
     (b"connect", sockets::connect),
     (b"connect-abstract", sockets::connect_abstract),
+    (b"connect-path", sockets::connect_path),
     (b"interfaces", sockets::interfaces),
     (b"listen-abstract", sockets::listen_abstract),
+    (b"listen-path", sockets::listen_path),
     (b"loopback", sockets::loopback),
 ];
 

@@ -68,6 +68,38 @@ pub(crate) fn listen_abstract(args: &Args<'_>, _: &mut Value) -> Answer {
     sys::listen(fd).map(drop)
 }
 
+/// struct sockaddr_un of a local socket in a file system, and how much of it counts.
+fn at_path(path: &[u8]) -> Result<([u8; 110], usize), Errno> {
+    let mut address = [0; 110];
+    let family = 1u16.to_ne_bytes();
+    let len = family.len() + path.len() + 1;
+    if len > address.len() {
+        return Err(EINVAL);
+    }
+    let bytes = family.into_iter().chain(path.iter().copied());
+    for (place, byte) in address.iter_mut().zip(bytes) {
+        *place = byte;
+    }
+    Ok((address, len))
+}
+
+/// `connect-path PATH`: to a local socket.
+pub(crate) fn connect_path(args: &Args<'_>, _: &mut Value) -> Answer {
+    let (address, len) = at_path(args.word(0)?.to_bytes())?;
+    let fd = socket(AF_UNIX, SOCK_STREAM)?;
+    let connected = sys::connect(fd, address.get(..len).unwrap_or_default());
+    let _ = sys::close(fd);
+    connected.map(drop)
+}
+
+/// `listen-path PATH`: makes such a socket, which is answered for as long as the probe is there.
+pub(crate) fn listen_path(args: &Args<'_>, _: &mut Value) -> Answer {
+    let (address, len) = at_path(args.word(0)?.to_bytes())?;
+    let fd = socket(AF_UNIX, SOCK_STREAM)?;
+    sys::bind(fd, address.get(..len).unwrap_or_default())?;
+    sys::listen(fd).map(drop)
+}
+
 /// `interfaces`: their names, in the order of their numbers.
 pub(crate) fn interfaces(_: &Args<'_>, value: &mut Value) -> Answer {
     const SIOCGIFNAME: usize = 0x8910;

@@ -21,6 +21,8 @@ pub struct Case {
     pub(crate) files: &'static [(&'static str, &'static str)],
     /// Symbolic links, and what they say.
     pub(crate) links: &'static [(&'static str, &'static str)],
+    /// Local sockets of the host, on which the suite listens.
+    pub(crate) sockets: &'static [&'static str],
     /// What is asked for, beyond a root that is writable and no isolation.
     pub(crate) config: fn(&mut Config, &World),
     /// Whether a host with these facts lacks what the case is about, such as another id. Then a
@@ -50,6 +52,7 @@ pub(crate) const CASE: Case = Case {
     needs: &[],
     files: &[],
     links: &[],
+    sockets: &[],
     config: |_, _| {},
     unfit: |_| false,
     before: &[],

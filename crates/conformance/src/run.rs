@@ -1,9 +1,9 @@
 use std::fs;
 
 use sandboxlib_config::{Config, Feature, Root};
-use sandboxlib_core::{Backend, HostFacts, Launch, negotiate};
-use sandboxlib_mount::{HostFs, plan};
-use sandboxlib_spawn::Prepared;
+use sandboxlib_core::{Backend, HostFacts, Launch, Step, negotiate};
+use sandboxlib_mount::plan;
+use sandboxlib_spawn::{HostView, Prepared};
 
 use crate::case::Case;
 use crate::fault::{Fault, What};
@@ -49,7 +49,7 @@ fn play(case: &Case, backend: &dyn Backend, script: &mut Option<String>) -> Resu
         Ok(effective) => effective,
         Err(refusal) => return Ok(Verdict::Refused(refusal.to_string())),
     };
-    let plan = plan(effective.config(), &HostFs).map_err(What::Plan)?;
+    let plan = plan(effective.config(), &HostView::new(effective.config())).map_err(What::Plan)?;
     let mut may_change: Vec<String> = plan
         .created_on_host()
         .map(|path| path.as_path().display().to_string())
@@ -76,6 +76,7 @@ fn play(case: &Case, backend: &dyn Backend, script: &mut Option<String>) -> Resu
         world: &world,
         prepared: &prepared,
         helper: matches!(launch, Launch::Helper(_)),
+        sockets_are_walled: sockets_are_walled(&launch),
     };
     let played = match case.by_hand {
         Some(by_hand) => by_hand(&stage),
@@ -135,6 +136,17 @@ fn facts(backend: &dyn Backend, config: &Config) -> HostFacts {
         sandboxlib_spawn::find_helper(&mut facts, wanted);
     }
     facts
+}
+
+/// Whether the backend claims that sockets are out of reach whenever they were made.
+fn sockets_are_walled(launch: &Launch) -> bool {
+    let Launch::Direct(script) = launch else {
+        return false;
+    };
+    script.steps.iter().any(|step| match step {
+        Step::Landlock(landlock) => landlock.covers().any(|what| what == "sockets"),
+        _ => false,
+    })
 }
 
 fn describe(launch: &Launch) -> String {

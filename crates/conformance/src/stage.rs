@@ -20,6 +20,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) prepared: &'a Prepared,
     /// Whether a program of the host's stands between us and the command.
     pub(crate) helper: bool,
+    /// Whether sockets that come later are claimed to be out of reach as well.
+    pub(crate) sockets_are_walled: bool,
 }
 
 /// What came of a run.

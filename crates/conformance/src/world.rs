@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -43,6 +44,7 @@ pub(crate) struct World {
     /// Whether `root` is the root, and not the host's.
     own_root: Cell<bool>,
     _listener: TcpListener,
+    _sockets: Vec<UnixListener>,
     names: Vec<(&'static str, String)>,
 }
 
@@ -74,6 +76,7 @@ impl World {
             dir,
             own_root: Cell::new(own_root),
             _listener: listener,
+            _sockets: Vec::new(),
             names,
         };
         world.make_dir("")?;
@@ -90,6 +93,10 @@ impl World {
         }
         for (path, to) in case.links {
             symlink(to, world.on_host(path))?;
+        }
+        for path in case.sockets {
+            let socket = world.listen(path)?;
+            world._sockets.push(socket);
         }
         world.wait_until_executable()?;
         if pid < INSIDE {
@@ -128,6 +135,16 @@ impl World {
         }
         fs::write(self.on_host(path), content)?;
         self.set_mode(path, 0o644)
+    }
+
+    /// Listens on a local socket, which anybody may connect to.
+    pub(crate) fn listen(&self, path: &str) -> io::Result<UnixListener> {
+        if let Some((parent, _)) = path.rsplit_once('/') {
+            self.make_dir(parent)?;
+        }
+        let listener = UnixListener::bind(self.on_host(path))?;
+        self.set_mode(path, 0o666)?;
+        Ok(listener)
     }
 
     fn set_mode(&self, path: &str, mode: u32) -> io::Result<()> {
@@ -209,6 +226,7 @@ impl World {
         let mut config = Config::new(root);
         config.root_access = Some(RootAccess::ReadWrite);
         config.hidden = Some(Vec::new());
+        config.sockets = vec![SandboxPath::root()];
         config.network = Network::Shared;
         config.namespaces.pid = Isolation::Shared;
         config.namespaces.ipc = Isolation::Shared;

@@ -32,8 +32,9 @@ pub struct Landlock {
 pub struct FileRules {
     /// Where files can be changed. Everything below the root may be read.
     pub writable: Vec<SandboxPath>,
-    /// The sockets that may be connected to besides those below `writable` and those that the
-    /// sandbox has made itself. Without effect before [`Landlock::SOCKETS`].
+    /// The sockets, and directories of sockets, that may be connected to besides those below
+    /// `writable` and those that the sandbox has made itself. Without effect before
+    /// [`Landlock::SOCKETS`]; what is there when it is planned has been closed by the plan anyway.
     pub sockets: Vec<SandboxPath>,
 }
 
@@ -76,12 +77,21 @@ impl Landlock {
         })
     }
 
+    /// Not where those everywhere may be connected to.
+    fn covers_sockets(&self) -> bool {
+        let everywhere = |files: &FileRules| {
+            let mut open = files.writable.iter().chain(&files.sockets);
+            open.any(SandboxPath::is_root)
+        };
+        self.abi >= Self::SOCKETS && self.files.as_ref().is_some_and(|files| !everywhere(files))
+    }
+
     /// What it covers on this kernel, in the words of reports.
     pub fn covers(&self) -> impl Iterator<Item = &'static str> + use<> {
         let files = self.files.is_some();
         [
             (files, "files"),
-            (files && self.abi >= Self::SOCKETS, "sockets"),
+            (self.covers_sockets(), "sockets"),
             (self.abi >= Self::SCOPES, "abstract-sockets"),
             (self.no_signals && self.abi >= Self::SCOPES, "signals"),
             (self.no_ports, "tcp"),
@@ -123,6 +133,11 @@ impl FileRules {
                     rules.write_below(to);
                 }
                 _ => {}
+            }
+        }
+        for path in &plan.sockets {
+            if !rules.is_writable(path) && !rules.sockets.contains(path) {
+                rules.sockets.push(path.clone());
             }
         }
         rules

@@ -110,6 +110,8 @@ fn config(args: &Args) -> Result<Config, String> {
     });
     // The classic program shows the whole of the host's root.
     config.hidden = Some(Vec::new());
+    // No option could name those that may be connected to.
+    config.sockets = vec![SandboxPath::root()];
     config.mounts = mounts;
     config.network = if args.unshare_net {
         Network::Isolated

@@ -230,6 +230,12 @@ impl Options<'_> {
                 let text = format!("linux-user-chroot cannot mount a devpts on {to:?}");
                 return Err(Reason::new(text));
             }
+            // A file is no socket.
+            PlanStep::CloseSocket { to } => {
+                let file = self.new_scratch(ScratchKind::File([].into(), 0));
+                self.bind(HelperArg::Scratch(file.clone()), to, Access::ReadOnly);
+                self.layers.push((to.clone(), Layer::Scratch(file)));
+            }
             PlanStep::Mask { to, .. } => {
                 let text = format!("linux-user-chroot cannot mask {to:?}");
                 return Err(Reason::new(text));

@@ -36,6 +36,7 @@ fn files() -> MemoryFs {
         .dir("/src/sub")
         .dir("/sys/src")
         .file("/one")
+        .socket("/daemon/socket")
 }
 
 fn plain() -> Config {
@@ -74,6 +75,25 @@ fn mounts(config: &Config) -> Vec<String> {
         }
     }
     lines
+}
+
+#[test]
+fn a_socket_is_closed_by_an_empty_file() {
+    let mut config = plain();
+    config.mounts = vec![Mount::bind_read_only("/daemon", at("/tmp"))];
+    let wanted = "--mount-bind /daemon /tmp
+--mount-readonly /tmp
+--mount-bind <scratch>/0 /tmp/socket
+--mount-readonly /tmp/socket /r";
+    let found = mounts(&config).join("\n");
+    assert!(found.ends_with(wanted), "{found}");
+    let scratch = call(&config, &facts(1000, OURS)).unwrap().scratch;
+    let [file] = scratch.as_slice() else {
+        panic!("{scratch:?}")
+    };
+    assert_eq!(file.kind, ScratchKind::File([].into(), 0));
+    config.sockets = vec![at("/tmp/socket")];
+    assert!(!mounts(&config).join("\n").contains("socket"));
 }
 
 #[test]

@@ -110,6 +110,12 @@ pub enum PlanError {
         /// What it does not know.
         what: &'static str,
     },
+    /// The host's unix sockets could not be listed.
+    #[error("cannot list the unix sockets of the host")]
+    Sockets {
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// The host's files could not be looked at.
     #[error("cannot look at {path:?}")]
     Io {

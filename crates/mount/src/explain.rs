@@ -54,6 +54,7 @@ impl fmt::Display for PlanStep {
                 write!(f, "file of {} bytes on {to:?} mode {mode:04o}", data.len())
             }
             Self::Mask { to, node } => write!(f, "mask {} {to:?}", noun(*node)),
+            Self::CloseSocket { to } => write!(f, "close socket {to:?}"),
             Self::MakeDir { at, mode, on_host } => {
                 write!(f, "make dir {at:?} mode {mode:04o}{}", place(*on_host))
             }

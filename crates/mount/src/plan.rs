@@ -26,6 +26,10 @@ pub struct MountPlan {
     /// their parent is writable; only where [`Feature::Mask`](sandboxlib_config::Feature::Mask)
     /// is preferred rather than required.
     pub not_masked: Vec<SandboxPath>,
+    /// What may be connected to wherever it is
+    /// ([`Config::sockets`](sandboxlib_config::Config::sockets)), without symbolic links: sockets,
+    /// and directories for all sockets below them.
+    pub sockets: Vec<SandboxPath>,
 }
 
 /// One step of a [`MountPlan`].
@@ -96,6 +100,13 @@ pub enum PlanStep {
         to: SandboxPath,
         /// Whether it is a directory.
         node: Node,
+    },
+    /// Covers the existing socket `to` with one that nobody listens on, or with anything that is
+    /// no socket. To look at it or to open it does no harm, so it is no [`Mask`](Self::Mask), and
+    /// takes no capability from the command. If there is no socket any more, nothing is done.
+    CloseSocket {
+        /// The socket that is covered.
+        to: SandboxPath,
     },
     /// Makes a directory.
     MakeDir {
@@ -200,7 +211,8 @@ impl PlanStep {
             | Self::Proc { to }
             | Self::Devpts { to }
             | Self::File { to, .. }
-            | Self::Mask { to, .. } => Some(to),
+            | Self::Mask { to, .. }
+            | Self::CloseSocket { to } => Some(to),
             _ => None,
         }
     }

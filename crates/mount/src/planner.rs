@@ -2,7 +2,8 @@
 //!
 //! The planner walks the sandbox as it will look ([`tree`]), resolves every path in it as the
 //! kernel will ([`resolve`]), makes the mount points that are missing by the rules of the place
-//! ([`make`]), and writes down the steps ([`script`]).
+//! ([`make`]), and writes down the steps ([`script`]). Last it closes the sockets that are seen
+//! below something read-only ([`sockets`]).
 
 mod dev;
 mod hide;
@@ -12,12 +13,14 @@ mod make;
 mod resolve;
 mod root;
 mod script;
+mod sockets;
 mod tree;
 
 use sandboxlib_config::{Config, SandboxPath};
 
 use self::host::Host;
 use self::script::Script;
+use self::sockets::ReadOnlyTree;
 use self::tree::{NodeId, Tree};
 use crate::{FsView, MountPlan, PlanError, PlanStep};
 
@@ -33,6 +36,8 @@ pub fn plan(config: &Config, view: &dyn FsView) -> Result<MountPlan, PlanError> 
     for mount in &config.mounts {
         planner.mount(mount, config.prefer)?;
     }
+    planner.allow_sockets(config)?;
+    planner.close_sockets()?;
     Ok(planner.finish())
 }
 
@@ -44,9 +49,12 @@ struct Planner<'a> {
     /// The file systems that become read-only at the end, when no mount point has to be made in
     /// them any more.
     unsealed: Vec<NodeId>,
+    /// Every read-only tree that a step has mounted, those included that others cover by now.
+    read_only: Vec<ReadOnlyTree>,
     satisfied: Vec<SandboxPath>,
     hidden: Vec<SandboxPath>,
     not_masked: Vec<SandboxPath>,
+    sockets: Vec<SandboxPath>,
 }
 
 impl Planner<'_> {
@@ -61,6 +69,7 @@ impl Planner<'_> {
             satisfied: self.satisfied,
             hidden: self.hidden,
             not_masked: self.not_masked,
+            sockets: self.sockets,
         }
     }
 }

@@ -39,6 +39,17 @@ pub trait FsView {
         let _ = (dir, name);
         Ok(None)
     }
+
+    /// The unix sockets that somebody on this host has bound to a path and that are there, without
+    /// symbolic links in their paths. They are asked for only where something is read-only, because
+    /// that alone does not keep a command from connecting to them. A view that gives none leaves
+    /// them open.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn sockets(&self) -> io::Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
 }
 
 /// What a path names.
@@ -137,6 +148,7 @@ impl FsView for HostFs {
 pub struct MemoryFs {
     entries: BTreeMap<PathBuf, Entry>,
     ignores_case: bool,
+    sockets: Vec<PathBuf>,
 }
 
 impl MemoryFs {
@@ -180,6 +192,14 @@ impl MemoryFs {
             },
         );
         self
+    }
+
+    /// Adds a unix socket that is bound, by a path without symbolic links, and the directories
+    /// above it that are missing.
+    #[must_use]
+    pub fn socket(mut self, path: impl AsRef<Path>) -> Self {
+        self.sockets.push(path.as_ref().into());
+        self.file(path)
     }
 
     /// Adds a symbolic link that says `to`, and the directories above it that are missing.
@@ -290,6 +310,10 @@ impl FsView for MemoryFs {
             .filter(|(p, _)| p.parent() == Some(&dir))
             .filter_map(|(p, e)| Some((p.file_name()?.to_owned(), e.clone())))
             .collect())
+    }
+
+    fn sockets(&self) -> io::Result<Vec<PathBuf>> {
+        Ok(self.sockets.clone())
     }
 
     fn true_name(&self, dir: &Path, name: &OsStr) -> io::Result<Option<OsString>> {

@@ -302,11 +302,14 @@ pub(crate) const OPTIONS: &[Opt] = &[
         Group::Files,
         &["allow-socket"],
         &["PATH"],
-        "let the unix socket PATH be used although it is hidden",
+        "let the unix socket PATH be connected to",
     )
     .more(
-        "May be repeated. For / as SANDBOX. A socket that is not in a hidden place can be used in \
-             any case, as far as its permissions go.",
+        "May be repeated. PATH is absolute, as seen inside, and exists; a directory stands for all \
+             sockets below it, / for all that are seen. Otherwise no socket below something \
+             read-only can be connected to, but those that are bound by their own name; before \
+             Linux 7.1, none of those that were there at the start. For user names by SSSD, name \
+             /var/lib/sss/pipes.",
     ),
     option(
         Id::Size,

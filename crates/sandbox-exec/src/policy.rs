@@ -122,7 +122,10 @@ impl Policy {
                     };
                     policy.push(to.as_path(), reach)?;
                 }
-                PlanStep::Mask { to, .. } => policy.push(to.as_path(), Reach::Denied)?,
+                // A profile has no other word for it. No view of a Mac lists sockets so far.
+                PlanStep::Mask { to, .. } | PlanStep::CloseSocket { to } => {
+                    policy.push(to.as_path(), Reach::Denied)?;
+                }
                 other => {
                     let text = format!("macOS gives a process no mounts of its own: {other}");
                     return Err(Reason::new(text));

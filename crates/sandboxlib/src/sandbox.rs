@@ -77,8 +77,8 @@ impl Sandbox {
         self
     }
 
-    /// Lets the command connect to these unix sockets of the host's root, although they are in
-    /// places that are hidden ([`Config::sockets`]).
+    /// Lets the command connect to these unix sockets, or those in these directories, although
+    /// they are below something read-only or, in the host's root, hidden ([`Config::sockets`]).
     #[must_use]
     pub fn sockets(mut self, paths: impl IntoIterator<Item = SandboxPath>) -> Self {
         self.config.sockets.extend(paths);

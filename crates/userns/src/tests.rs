@@ -17,6 +17,7 @@ fn files() -> MemoryFs {
         .dir("/r/dev")
         .dir("/r/tmp")
         .file("/r/secret")
+        .socket("/daemon/socket")
 }
 
 fn at(path: &str) -> SandboxPath {

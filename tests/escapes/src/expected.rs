@@ -24,7 +24,6 @@ const HELPERS: &[&str] = &["bubblewrap", "linux-user-chroot"];
 
 const UNFILTERED: &str = "the classic command line filters no system calls";
 const ON_PURPOSE: &str = "what is passed on purpose leads wherever it leads";
-const SOCKETS: &str = "a socket that can be seen can be connected to";
 const NO_BOUNDARY: &str = "the chroot backend is no boundary: it shares network, IPC and user \
                            namespace with the host";
 
@@ -41,8 +40,6 @@ const OPEN: &[Open] = &[
         "a socket below a writable directory is shown on purpose",
         &["writable-socket"],
     ),
-    open(ALL, Escaped, SOCKETS, &["pathname-socket"]),
-    open(HELPERS, Escaped, SOCKETS, &["scm-rights"]),
     open(CHROOT, Escaped, NO_BOUNDARY, &["unix-proc", "sysv-shm"]),
     open(
         BWRAP,

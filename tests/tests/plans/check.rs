@@ -196,6 +196,7 @@ fn compare_path(model: &Model, shown: &Shown, found: &Found) -> Checked {
         Shown::Missing | Shown::ThroughLink => {
             Err("the model lists it and does not show it".into())
         }
+        Shown::Closed => Err("no case has a socket".into()),
         Shown::Masked => {
             ensure!(found.read == EACCES && found.write == EACCES, "not masked");
             let More::Closed(chmod, below) = found.more else {

@@ -132,7 +132,7 @@ pub(crate) fn told(raw: &[Raw], host: &Host) -> Vec<Line> {
                 } else {
                     &name
                 };
-                let known = ["data", "mask-dir", "mask-file"];
+                let known = ["data", "mask-dir", "mask-file", "dead-socket"];
                 assert!(known.contains(&name), "{r:?}");
                 Of::Scratch(name.to_owned())
             } else {
@@ -322,6 +322,7 @@ impl Table<'_> {
                 };
                 self.scratch(to.as_path(), name);
             }
+            PlanStep::CloseSocket { to } => self.scratch(to.as_path(), "dead-socket"),
             PlanStep::MakeDir { .. } | PlanStep::MakeFile { .. } | PlanStep::MakeSymlink { .. } => {
             }
             PlanStep::Seal { at } => {

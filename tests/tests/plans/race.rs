@@ -326,7 +326,8 @@ fn everything_is_inside(
             | PlanStep::Bind { .. }
             | PlanStep::Tmpfs { .. }
             | PlanStep::File { .. }
-            | PlanStep::Mask { .. } => planned += 1,
+            | PlanStep::Mask { .. }
+            | PlanStep::CloseSocket { .. } => planned += 1,
             PlanStep::Shadow { at, entries, .. } => {
                 // That of the root takes the place of the root.
                 planned += usize::from(!at.is_root());

@@ -7,15 +7,16 @@ use std::thread;
 use std::time::Duration;
 
 use sandboxlib_config::{
-    Config, Errno, Feature, Ids, Isolation, Mount, MountKind, Network, Seccomp, SeccompAction,
-    SeccompComparison, SeccompOperator, SeccompOtherwise, SeccompRule, SeccompRules, UserNamespace,
+    Config, Errno, Feature, Ids, Isolation, Mount, MountKind, Network, RootAccess, Seccomp,
+    SeccompAction, SeccompComparison, SeccompOperator, SeccompOtherwise, SeccompRule, SeccompRules,
+    UserNamespace,
 };
 use sandboxlib_core::End;
 use sandboxlib_spawn::{Child, Run};
 
 use crate::Case;
 use crate::case::CASE;
-use crate::case::Expect::{Begins, Done, Fails, Holds, Is, NotAsOnHost};
+use crate::case::Expect::{self, Begins, Done, Fails, Holds, Is, NotAsOnHost};
 use crate::case::errno::{EACCES, ECONNREFUSED, ENOENT, ENOSPC, EPERM, ESRCH};
 use crate::fault::What;
 use crate::stage::Stage;
@@ -38,6 +39,71 @@ pub(super) const CASES: &[Case] = &[
         needs: &[Feature::Network],
         config: |config, _| config.network = Network::Isolated,
         by_hand: Some(abstract_socket),
+        ..CASE
+    },
+    Case {
+        name: "sockets_below_a_read_only_bind_are_out_of_reach",
+        needs: &[Feature::ReadOnly, Feature::Bind],
+        files: &[("root/mnt/", "")],
+        sockets: &[
+            "root/socket",
+            "outside/shared/socket",
+            "outside/shared/sub/socket",
+        ],
+        config: |config, world| {
+            read_only_shared(config, world);
+            config.sockets.clear();
+        },
+        by_hand: Some(closed_sockets),
+        ..CASE
+    },
+    Case {
+        name: "sockets_that_are_allowed_can_be_connected_to",
+        needs: &[Feature::ReadOnly, Feature::Bind],
+        files: &[("root/mnt/", ""), ("root/one", "")],
+        sockets: &[
+            "root/socket",
+            "outside/shared/socket",
+            "outside/shared/other",
+            "outside/shared/sub/socket",
+        ],
+        config: |config, world| {
+            read_only_shared(config, world);
+            let other = world.on_host("outside/shared/other");
+            config
+                .mounts
+                .push(Mount::bind_read_only(other, world.at("one")));
+            config.sockets = ["socket", "mnt/socket", "mnt/sub"]
+                .map(|path| world.at(path))
+                .into();
+        },
+        asks: &[
+            ("connect-path @socket", Done),
+            ("connect-path @mnt/socket", Done),
+            ("connect-path @mnt/sub/socket", Done),
+            // By its own name.
+            ("connect-path @one", Done),
+            ("connect-path @mnt/other", Fails(&[ECONNREFUSED, EACCES])),
+        ],
+        ..CASE
+    },
+    Case {
+        name: "sockets_below_a_writable_bind_can_be_connected_to",
+        needs: &[Feature::ReadOnly, Feature::Bind],
+        files: &[("root/mnt/", "")],
+        sockets: &["outside/shared/socket"],
+        config: |config, world| {
+            config.root_access = Some(RootAccess::ReadOnly);
+            let source = world.on_host("outside/shared");
+            config.mounts = vec![Mount::bind(source, world.at("mnt"))];
+            config.sockets.clear();
+        },
+        asks: &[
+            ("connect-path @mnt/socket", Done),
+            ("listen-path @mnt/own", Done),
+            ("connect-path @mnt/own", Done),
+            ("unlink @mnt/own", Done),
+        ],
         ..CASE
     },
     Case {
@@ -271,6 +337,45 @@ fn abstract_socket(stage: &Stage<'_>) -> Result<(), What> {
         ));
     }
     let done = stage.run(&stage.probe(question))?;
+    stage.check(&asks, &done)?;
+    done.ended(stage, End::Exited(0))
+}
+
+fn read_only_shared(config: &mut Config, world: &World) {
+    config.root_access = Some(RootAccess::ReadOnly);
+    let source = world.on_host("outside/shared");
+    config.mounts = vec![Mount::bind_read_only(source, world.at("mnt"))];
+}
+
+/// Those that were there when the sandbox was prepared, and where that is claimed one that was
+/// made since.
+fn closed_sockets(stage: &Stage<'_>) -> Result<(), What> {
+    const CLOSED: Expect = Fails(&[ECONNREFUSED, EACCES]);
+    let mut asks = vec![
+        ("connect-path @socket", CLOSED),
+        ("connect-path @mnt/socket", CLOSED),
+        ("connect-path @mnt/sub/socket", CLOSED),
+    ];
+    for on_host in ["{root}/socket", "{outside}/shared/sub/socket"] {
+        let question = format!("connect-path {on_host}");
+        if !matches!(
+            stage.world.ask_host(&question),
+            Some(crate::answer::Answer::Ok(_))
+        ) {
+            return Err(What::Other(format!(
+                "the suite's own socket {on_host} cannot be reached"
+            )));
+        }
+    }
+    let late = stage.world.listen("outside/shared/late")?;
+    if stage.sockets_are_walled {
+        asks.push(("connect-path @mnt/late", CLOSED));
+    }
+    let questions: Vec<&str> = asks.iter().map(|(question, _)| *question).collect();
+    let done = stage.run(&stage.probe(&questions.join(" : ")));
+    drop(late);
+    std::fs::remove_file(stage.world.on_host("outside/shared/late"))?;
+    let done = done?;
     stage.check(&asks, &done)?;
     done.ended(stage, End::Exited(0))
 }

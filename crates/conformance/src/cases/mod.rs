@@ -67,6 +67,9 @@ macro_rules! __each_case {
 
             the_network_is_its_own
             sockets_without_a_file_are_out_of_reach
+            sockets_below_a_read_only_bind_are_out_of_reach
+            sockets_that_are_allowed_can_be_connected_to
+            sockets_below_a_writable_bind_can_be_connected_to
             other_processes_are_out_of_reach
             nothing_outlives_the_run
             a_child_that_is_dropped_is_dead

@@ -178,7 +178,8 @@ fn path_of<'a>(plan: &'a PlanStep, detail: &str) -> &'a Path {
         | PlanStep::Proc { to }
         | PlanStep::Devpts { to }
         | PlanStep::File { to, .. }
-        | PlanStep::Mask { to, .. } => (None, to.as_path()),
+        | PlanStep::Mask { to, .. }
+        | PlanStep::CloseSocket { to } => (None, to.as_path()),
     };
     match from {
         Some(from) if matches!(detail, "open" | "open_tree") => from,
@@ -201,7 +202,8 @@ fn file_system_option(plan: &PlanStep) -> Option<&'static str> {
         PlanStep::Shadow { .. }
         | PlanStep::Tmpfs { .. }
         | PlanStep::File { .. }
-        | PlanStep::Mask { .. } => Some("CONFIG_TMPFS"),
+        | PlanStep::Mask { .. }
+        | PlanStep::CloseSocket { .. } => Some("CONFIG_TMPFS"),
         PlanStep::Proc { .. } => Some("CONFIG_PROC_FS"),
         PlanStep::Devpts { .. } => Some("CONFIG_UNIX98_PTYS"),
         _ => None,

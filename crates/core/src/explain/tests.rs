@@ -506,6 +506,7 @@ fn any_plan_step() -> impl Strategy<Value = PlanStep> {
             to: p(),
             node: Node::Dir,
         },
+        PlanStep::CloseSocket { to: p() },
         PlanStep::MakeDir {
             at: p(),
             mode: 0o755,

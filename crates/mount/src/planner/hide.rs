@@ -10,6 +10,7 @@ use sandboxlib_config::{
 use super::Planner;
 use super::make::New;
 use super::resolve::{Last, Missing, Place};
+use super::root::SOCKET;
 use super::tree::{Configured, Hold, NodeId, What};
 use crate::{Attributes, BindSource, EntryKind, Node, PlanError, PlanStep};
 
@@ -40,6 +41,8 @@ pub(super) struct Named {
 /// What is done at one place of the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Deed {
+    /// A socket is shown if it is hidden, and otherwise is what its directory is.
+    Uncover,
     /// What was named is shown.
     Show {
         writable: bool,
@@ -58,13 +61,16 @@ impl Planner<'_> {
     /// is hidden in it, and what is shown inside that comes last.
     pub(super) fn arrange(&mut self, config: &Config, named: &[Named]) -> Result<(), PlanError> {
         let mut deeds = Vec::new();
-        for Named { path, access, .. } in named {
-            let node = self.existing(path)?;
-            let Some(node) = node else {
-                return Err(missing(named, path));
+        for Named { path, access, kind } in named {
+            let deed = match access {
+                _ if *kind == SOCKET => Deed::Uncover,
+                Access::ReadWrite => Deed::Show { writable: true },
+                Access::ReadOnly => Deed::Show { writable: false },
             };
-            let writable = *access == Access::ReadWrite;
-            deeds.push((self.tree.path(node).clone(), Deed::Show { writable }));
+            match self.existing(path)? {
+                Some(node) => deeds.push((self.tree.path(node).clone(), deed)),
+                None => return Err(missing(named, path)),
+            }
         }
         for place in hidden(config) {
             if let Some(deed) = self.hiding(config, &place)? {
@@ -85,6 +91,7 @@ impl Planner<'_> {
         });
         for (at, deed) in &deeds {
             match deed {
+                Deed::Uncover => self.uncover(at)?,
                 Deed::Show { writable } => self.show(at, *writable)?,
                 Deed::Hide { mode } => self.hide(at, *mode)?,
                 Deed::Proc => self.own_proc(at)?,
@@ -224,14 +231,16 @@ impl Planner<'_> {
                 What::HostDir { path, .. }
                 | What::PrivateDir { covers: Some(path) }
                 | What::ProcDir { like: path },
-            ) => What::HostDir {
+            ) if writable => What::HostDir {
                 path,
-                hold: if writable {
-                    Hold::Writable
-                } else {
-                    Hold::ReadOnly(self.script.begin_layer())
-                },
+                hold: Hold::Writable,
             },
+            (
+                Node::Dir,
+                What::HostDir { path, .. }
+                | What::PrivateDir { covers: Some(path) }
+                | What::ProcDir { like: path },
+            ) => self.read_only_tree(at, path),
             _ => What::File,
         };
         self.tree.replace(node, what);
@@ -243,18 +252,22 @@ impl Planner<'_> {
         let (Some(_), Ok(path)) = (self.host.entry_following(path)?, SandboxPath::new(path)) else {
             return Ok(());
         };
-        match self.walk(&path, Last::Follow, Missing::Reveal) {
-            Ok(Place::Found(node)) => {
-                let at = self.tree.path(node).clone();
-                if self.is_veiled(node) {
-                    self.show(&at, false)?;
-                }
-                Ok(())
-            }
+        match self.uncover(&path) {
             // Then it leads nowhere inside, as it would have done without anything hidden.
-            Ok(Place::Absent { .. }) | Err(PlanError::Unmountable { .. }) => Ok(()),
-            Err(other) => Err(other),
+            Err(PlanError::Unmountable { .. }) => Ok(()),
+            done => done,
         }
+    }
+
+    /// Shows what is at `path` if it is hidden.
+    fn uncover(&mut self, path: &SandboxPath) -> Result<(), PlanError> {
+        if let Place::Found(node) = self.walk(path, Last::Follow, Missing::Reveal)?
+            && self.is_veiled(node)
+        {
+            let at = self.tree.path(node).clone();
+            self.show(&at, false)?;
+        }
+        Ok(())
     }
 
     /// Whether `node` stands for something that is hidden.
@@ -314,7 +327,7 @@ fn hidden(config: &Config) -> Vec<HiddenPlace> {
 
 /// The mount that takes the place of `path`, so that nothing has to be hidden there. What it shows
 /// was asked for.
-fn replacement<'a>(config: &'a Config, path: &SandboxPath) -> Option<&'a MountKind> {
+pub(super) fn replacement<'a>(config: &'a Config, path: &SandboxPath) -> Option<&'a MountKind> {
     let mounts = config.mounts.iter().filter(|mount| {
         let covers = !matches!(
             mount.kind,

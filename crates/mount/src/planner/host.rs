@@ -49,6 +49,11 @@ impl<'a> Host<'a> {
         self.view.list(path).map_err(|e| failed(path, e))
     }
 
+    pub(super) fn sockets(&self) -> Result<Vec<PathBuf>, PlanError> {
+        let found = self.view.sockets();
+        found.map_err(|source| PlanError::Sockets { source })
+    }
+
     /// The name under which the directory has what it gives for `name`, if it is another.
     pub(super) fn true_name(
         &self,

@@ -80,11 +80,8 @@ impl Planner<'_> {
                 hold: Hold::Writable,
             },
             (Node::Dir, Access::ReadOnly) => {
-                let hold = Hold::ReadOnly(self.script.begin_layer());
-                What::HostDir {
-                    path: source.to_owned(),
-                    hold,
-                }
+                let at = self.tree.path(at).clone();
+                self.read_only_tree(&at, source.to_owned())
             }
         };
         self.tree.replace(at, what);

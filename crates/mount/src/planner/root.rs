@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use sandboxlib_config::{Access, Config, Root, RootAccess, SandboxPath};
+use sandboxlib_config::{Access, Config, MountKind, Root, RootAccess, SandboxPath};
 
 use super::Planner;
-use super::hide::Named;
+use super::hide::{Named, replacement};
 use super::host::Host;
 use super::resolve::{Last, Missing, Place};
 use super::script::Script;
@@ -15,6 +15,9 @@ use crate::{EntryKind, FsView, PlanError, PlanStep};
 
 /// The word for a writable path in messages.
 pub(super) const WRITABLE: &str = "writable path";
+
+/// The word for one that may be connected to.
+pub(super) const SOCKET: &str = "socket";
 
 impl<'a> Planner<'a> {
     pub(super) fn with_root(config: &Config, view: &'a dyn FsView) -> Result<Self, PlanError> {
@@ -53,19 +56,27 @@ impl<'a> Planner<'a> {
     fn on_root(host: Host<'a>, source: PathBuf, path: PathBuf, access: Access) -> Self {
         let mut script = Script::default();
         script.push(PlanStep::Root { source, access });
-        let hold = match access {
-            Access::ReadWrite => Hold::Writable,
-            Access::ReadOnly => Hold::ReadOnly(script.begin_layer()),
+        let hold = Hold::Writable;
+        let what = What::HostDir {
+            path: path.clone(),
+            hold,
         };
-        Self {
+        let mut planner = Self {
             host,
-            tree: Tree::new(What::HostDir { path, hold }),
+            tree: Tree::new(what),
             script,
             unsealed: Vec::new(),
+            read_only: Vec::new(),
             satisfied: Vec::new(),
             hidden: Vec::new(),
             not_masked: Vec::new(),
+            sockets: Vec::new(),
+        };
+        if access == Access::ReadOnly {
+            let what = planner.read_only_tree(&SandboxPath::root(), path);
+            planner.tree.set_what(Tree::ROOT, what);
         }
+        planner
     }
 }
 
@@ -101,7 +112,10 @@ fn named(config: &Config, writable: Vec<SandboxPath>) -> Vec<Named> {
         add(config.readable.clone(), Access::ReadOnly, "readable path");
         // Connecting takes the permission to write that the socket itself gives, and no writable
         // mount (unix(7)).
-        add(config.sockets.clone(), Access::ReadOnly, "socket");
+        // One that a mount shows comes with that.
+        let mut sockets = config.sockets.clone();
+        sockets.retain(|path| !matches!(replacement(config, path), Some(MountKind::Bind { .. })));
+        add(sockets, Access::ReadOnly, SOCKET);
     }
     named
 }

@@ -80,6 +80,8 @@ struct TreeNode {
     parent: NodeId,
     children: BTreeMap<OsString, NodeId>,
     what: What,
+    /// Whether something is mounted here, over what the directory above has under this name.
+    is_mount_point: bool,
     configured: Option<Configured>,
     /// How many nodes are configured here and below: to know whether a mount hides one without
     /// searching for it.
@@ -107,6 +109,7 @@ impl Tree {
             parent,
             children: BTreeMap::new(),
             what,
+            is_mount_point: false,
             configured: None,
             configured_within: 0,
         });
@@ -158,7 +161,7 @@ impl Tree {
         self.nodes[id.0].what = what;
     }
 
-    /// Puts something else in the place of `id` and everything below it.
+    /// Mounts something else in the place of `id` and everything below it.
     pub(super) fn replace(&mut self, id: NodeId, what: What) {
         let gone = self.nodes[id.0].configured_within;
         self.count_up_from(id, |n| n - gone);
@@ -166,6 +169,12 @@ impl Tree {
         node.children.clear();
         node.configured = None;
         node.what = what;
+        node.is_mount_point = true;
+    }
+
+    /// Whether something has been mounted on `id`.
+    pub(super) fn is_mount_point(&self, id: NodeId) -> bool {
+        self.nodes[id.0].is_mount_point
     }
 
     /// Notes that the caller asked for what is at `id`. What was asked for first stays.

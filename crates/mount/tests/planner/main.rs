@@ -12,4 +12,5 @@ mod model;
 mod properties;
 mod rules;
 mod scale;
+mod sockets;
 mod spelling;

@@ -19,6 +19,8 @@ pub(crate) enum Shown {
     /// A component before the last is a symbolic link.
     ThroughLink,
     Masked,
+    /// A socket that is closed.
+    Closed,
     Host {
         path: PathBuf,
         kind: EntryKind,
@@ -41,6 +43,7 @@ enum Fs {
     /// procfs, which is taken to hold what the host's does.
     Proc,
     Mask(Node),
+    DeadSocket,
     Data,
 }
 
@@ -152,6 +155,17 @@ impl Model {
                 self.mount(to.as_path(), Fs::Mask(*node), true);
                 Ok(())
             }
+            PlanStep::CloseSocket { to } => match self.show(to.as_path()) {
+                Shown::Host {
+                    kind: EntryKind::File,
+                    writable: false,
+                    ..
+                } => {
+                    self.mount(to.as_path(), Fs::DeadSocket, true);
+                    Ok(())
+                }
+                other => Err(format!("{other:?} need not be closed")),
+            },
             PlanStep::MakeDir { at, on_host, .. } => {
                 self.make(at.as_path(), EntryKind::Dir, *on_host)
             }
@@ -319,6 +333,7 @@ impl Model {
                 Some((_, Fs::Mask(node))) if self.mounts.iter().any(|m| m.at == at) => Some(node),
                 _ => None,
             },
+            Shown::Closed => Some(Node::File),
             Shown::Missing | Shown::ThroughLink => None,
         };
         if node == Some(wanted) {
@@ -431,6 +446,7 @@ impl Model {
                 }
             }
             Fs::Mask(_) => Shown::Masked,
+            Fs::DeadSocket => Shown::Closed,
             Fs::Data => Shown::Private {
                 of: "file",
                 kind: EntryKind::File,
@@ -517,7 +533,7 @@ impl Model {
             let last = i + 1 == names.len();
             let kind = match self.show(&next) {
                 Shown::Host { kind, .. } | Shown::Private { kind, .. } => kind,
-                Shown::Masked => EntryKind::File,
+                Shown::Masked | Shown::Closed => EntryKind::File,
                 Shown::Missing | Shown::ThroughLink => return None,
             };
             at = match kind {

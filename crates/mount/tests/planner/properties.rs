@@ -36,15 +36,15 @@ const LINK_TEXTS: [&str; 20] = [
     "/b/l",
 ];
 
-const SOURCES: [&str; 9] = [
-    "/s/d", "/s/d/a", "/s/f", "/s/d/f", "/s/link", "/s", "/r/a", "/r/b", "/r",
+const SOURCES: [&str; 10] = [
+    "/s/d", "/s/d/a", "/s/f", "/s/sock", "/s/d/f", "/s/link", "/s", "/r/a", "/r/b", "/r",
 ];
 
 /// A tree under the root, whose names collide often, next to sources and a secret.
 fn trees() -> impl Strategy<Value = MemoryFs> {
     let name = || select(vec!["a", "b", "c", "l", "m"]);
     let path = prop::collection::vec(name(), 1..4);
-    let kind = select(vec![0_u8, 0, 1, 2, 2]);
+    let kind = select(vec![0_u8, 0, 1, 2, 2, 3]);
     let item = (
         path,
         kind,
@@ -57,6 +57,8 @@ fn trees() -> impl Strategy<Value = MemoryFs> {
             .dir("/s/d/a")
             .file("/s/f")
             .file("/s/d/f")
+            .socket("/s/sock")
+            .socket("/s/d/a/sock")
             .symlink("/s/link", "d")
             .file("/secret/key")
             .file("/proc/kcore")
@@ -72,6 +74,7 @@ fn trees() -> impl Strategy<Value = MemoryFs> {
             fs = match kind {
                 0 => fs.dir(path),
                 1 => fs.file(path),
+                3 => fs.socket(path),
                 _ => fs.symlink(path, text),
             };
         }
@@ -424,6 +427,9 @@ fn tree_is_untouched(
                 (EntryKind::File, Shown::Host { path: found, .. }) => {
                     prop_assert_eq!(found, host);
                 }
+                (EntryKind::File, Shown::Closed) => {
+                    prop_assert!(is_socket(&case.fs, &host) && !case.said_writable(&path));
+                }
                 (
                     EntryKind::Dir,
                     Shown::Host {
@@ -470,6 +476,27 @@ fn tree_is_untouched(
     Ok(())
 }
 
+fn is_socket(fs: &MemoryFs, path: &Path) -> bool {
+    fs.sockets().unwrap().contains(&real(fs, path))
+}
+
+/// (g) A socket that cannot be removed cannot be connected to, unless it was mounted by its own
+/// name.
+fn read_only_sockets_are_closed(case: &Case, model: &Model) -> Result<(), TestCaseError> {
+    for (path, shown) in model.everything(7) {
+        if let Shown::Host {
+            path: host,
+            kind: EntryKind::File,
+            writable: false,
+        } = &shown
+        {
+            let by_name = case.mounted().any(|(_, place)| place == path);
+            prop_assert!(by_name || !is_socket(&case.fs, host), "{path:?}: {shown:?}");
+        }
+    }
+    Ok(())
+}
+
 /// (f) Nothing of what is masked can be seen.
 fn masks_hide(case: &Case, model: &Model) -> Result<(), TestCaseError> {
     for (mount, place) in case.placed() {
@@ -490,6 +517,7 @@ fn check_without_covering(case: &Case) -> Result<(), TestCaseError> {
     changes_only_what_may_be_changed(case, &model)?;
     every_mount_is_in_place(case, &model)?;
     the_rest_is_untouched(case, &model)?;
+    read_only_sockets_are_closed(case, &model)?;
     masks_hide(case, &model)
 }
 
@@ -531,6 +559,7 @@ proptest! {
         let model = case.model();
         shows_only_what_was_asked_for(&case, &model)?;
         changes_only_what_may_be_changed(&case, &model)?;
+        read_only_sockets_are_closed(&case, &model)?;
         if case.places.len() > 1 {
             case.config.mounts.drain(..case.config.mounts.len() - 1);
             case.places.drain(..case.places.len() - 1);

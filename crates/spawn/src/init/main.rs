@@ -75,13 +75,18 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
     }
     // SAFETY: argv has argc entries, at least FIXED, and a null, envp begins behind it.
     let (numbers, envp) = unsafe {
-        let numbers = [1, 2, 3, 4].map(|i| number(*argv.add(i)));
+        let numbers = [1, 2, 3, 4, 5].map(|i| number(*argv.add(i)));
         (numbers, argv.add(argc + 1))
     };
-    let [Some(control), Some(filter), Some(len), Some(count)] = numbers else { raw::exit(125) };
+    let [Some(control), Some(filter), Some(len), Some(count), Some(directory)] = numbers else {
+        raw::exit(125)
+    };
     let Ok(control) = Fd::try_from(control) else { raw::exit(125) };
     if count >= argc - FIXED {
         raw::exit(125);
+    }
+    if directory != 0 {
+        return_to(directory);
     }
     let first_process = is_first_process();
     harden(control, first_process);
@@ -125,7 +130,17 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
 }
 
 /// Arguments before the candidates.
-const FIXED: usize = 5;
+const FIXED: usize = 6;
+
+/// Makes the directory `fd` the working directory: where the caller's set-up had to leave it, it
+/// is outside of the sandbox, and nothing may begin there.
+fn return_to(fd: usize) {
+    // SAFETY: fchdir(2) takes a number.
+    if unsafe { raw::call(nr::FCHDIR, [fd, 0, 0, 0, 0, 0]) }.is_err() {
+        raw::exit(125)
+    }
+    raw::close(Fd::try_from(fd).unwrap_or(-1));
+}
 
 /// The instructions in the file `fd`, to be read for as long as this process lives.
 fn map_filter(fd: usize, len: usize) -> Result<Filter, Errno> {

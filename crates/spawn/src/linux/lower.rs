@@ -31,6 +31,8 @@ pub(super) struct Lowered {
     /// Whether there is the youngest call that nothing can be started without. A kernel that lacks
     /// it may also give no pidfd for a child, and then the child could not be waited for.
     pub(super) close_range: bool,
+    /// Whether this is a kernel from before mount_setattr(2), or is to be taken for one.
+    pub(super) old: bool,
     /// The system call filter of the command.
     pub(super) filter: Option<Filter>,
 }
@@ -99,6 +101,8 @@ pub(super) fn lower(script: &ChildScript) -> Result<Lowered, SpawnError> {
             parent_maps: None,
             slots: 0,
             close_range: sys::has(Asked::CloseRange),
+            // Asked each time: a filter may have come since, and it is a call that does nothing.
+            old: !sys::has(Asked::MountSetAttr),
             filter: None,
         },
         step: 0,
@@ -160,7 +164,9 @@ fn needs_scratch(script: &ChildScript) -> bool {
     script.steps.iter().any(|step| {
         matches!(
             step,
-            Step::Mount(PlanStep::File { .. } | PlanStep::Mask { .. })
+            Step::Mount(
+                PlanStep::File { .. } | PlanStep::Mask { .. } | PlanStep::CloseSocket { .. }
+            )
         )
     })
 }
@@ -326,6 +332,7 @@ impl Lowering {
                 to: relative(to)?,
                 directory: *node == Node::Dir,
             },
+            PlanStep::CloseSocket { to } => Action::CloseSocket { to: relative(to)? },
             PlanStep::MakeDir {
                 at,
                 mode,
@@ -362,8 +369,7 @@ impl Lowering {
             devices: false,
         });
         let source = text(source.as_os_str())?;
-        // Asked each time: a filter may have come since, and it is a call that does nothing.
-        let remounts = !sys::has(Asked::MountSetAttr);
+        let remounts = self.lowered.old;
         let scratch = self.scratch || remounts;
         self.op(Action::Root {
             source,

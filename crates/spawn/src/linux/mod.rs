@@ -20,6 +20,7 @@ mod process;
 mod raw;
 mod remount;
 mod setup;
+mod sockets;
 mod start;
 mod sys;
 mod view;

@@ -11,7 +11,7 @@ use core::ffi::CStr;
 use super::ops::{Action, Call, Entry, Failed, From, FsOption, Protection};
 use super::raw::{AT_FDCWD, Errno, Fd};
 use super::remount;
-use super::sys::{self, EEXIST, EINVAL, ENOENT, Held, Named, NewFs, Result};
+use super::sys::{self, EACCES, EEXIST, EINVAL, ENOENT, ENOTDIR, Held, Named, NewFs, Result};
 
 pub(super) const RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
 pub(super) const NOSUID: u64 = libc::MOUNT_ATTR_NOSUID;
@@ -20,6 +20,9 @@ pub(super) const NOEXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
 
 const MASK_DIR: &CStr = c"mask-dir";
 const MASK_FILE: &CStr = c"mask-file";
+
+/// A socket that nobody listens on.
+const DEAD_SOCKET: &CStr = c"dead-socket";
 
 /// Where a tree is attached while it is remounted.
 const STAGE_DIR: &CStr = c"stage-dir";
@@ -31,7 +34,7 @@ pub(super) struct Tree<'a> {
     source: Fd,
     /// The root of the new tree.
     root: Fd,
-    /// A private tmpfs out of sight, from which masks and files with data are bound.
+    /// A private tmpfs out of sight, from which masks, dead sockets and files with data are bound.
     scratch: Fd,
     /// Whether attributes are set by remounting.
     remounts: bool,
@@ -82,6 +85,7 @@ impl<'a> Tree<'a> {
                 mode,
             } => self.file(to, name, data, *mode),
             Action::Mask { to, directory } => self.mask(to, *directory),
+            Action::CloseSocket { to } => self.close_socket(to),
             Action::MakeDir { parent, name, mode } => {
                 self.make(parent, Call::MkDir, |dir| sys::mkdir(dir, name, *mode))
             }
@@ -226,9 +230,38 @@ impl<'a> Tree<'a> {
 
     /// Binds `name` of the scratch tmpfs, read-only, over `to`.
     fn cover(&self, name: &CStr, to: &CStr) -> Result<()> {
+        let tree = self.covering(name)?;
+        self.attach(tree.fd(), to)
+    }
+
+    fn covering(&self, name: &CStr) -> Result<Held> {
         let tree = sys::clone_tree(self.scratch, name, false)?;
         self.set_attributes(tree.fd(), RDONLY | NOSUID | NODEV)?;
-        self.attach(tree.fd(), to)
+        Ok(tree)
+    }
+
+    /// Sockets come and go as their programs do, and a run must not depend on that: where there is
+    /// none any more, there is nothing to close.
+    fn close_socket(&self, to: &CStr) -> Result<()> {
+        let target = match sys::open_beneath(self.root, to) {
+            Ok(target) => target,
+            // EACCES: it is out of reach for this child, and so for the command, which is no
+            // more privileged.
+            Err(Failed {
+                errno: ENOENT | ENOTDIR | EACCES,
+                ..
+            }) => return Ok(()),
+            Err(other) => return Err(other),
+        };
+        if !sys::is_socket(target.fd()) {
+            return Ok(());
+        }
+        let tree = self.covering(DEAD_SOCKET)?;
+        match sys::attach(tree.fd(), target.fd()) {
+            // Removed since it was opened.
+            Err(Failed { errno: ENOENT, .. }) => Ok(()),
+            done => done,
+        }
     }
 
     /// Makes something in the directory `parent`. Another sandbox may have made the same mount
@@ -297,6 +330,8 @@ fn make_scratch(stage: bool) -> Result<Held> {
     let scratch = fs.mount(NOSUID | NODEV)?;
     sys::mkdir(scratch.fd(), MASK_DIR, 0).named(Call::MkDir)?;
     sys::mknod(scratch.fd(), MASK_FILE, libc::S_IFIFO, 0).named(Call::MkNod)?;
+    // With permissions, so that everybody is answered ECONNREFUSED: nobody is there.
+    sys::mknod(scratch.fd(), DEAD_SOCKET, libc::S_IFSOCK, 0o666).named(Call::MkNod)?;
     if stage {
         sys::mkdir(scratch.fd(), STAGE_DIR, 0o700).named(Call::MkDir)?;
         sys::mknod(scratch.fd(), STAGE_FILE, libc::S_IFREG, 0).named(Call::MkNod)?;

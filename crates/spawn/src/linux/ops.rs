@@ -69,6 +69,9 @@ pub(super) enum Action {
         to: CString,
         directory: bool,
     },
+    CloseSocket {
+        to: CString,
+    },
     MakeDir {
         parent: CString,
         name: CString,

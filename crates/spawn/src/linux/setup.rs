@@ -26,6 +26,11 @@ pub(super) struct Birth<'a> {
     pub(super) init: Fd,
     /// The program of the system call filter, for the init program to load.
     pub(super) filter: Option<Fd>,
+    /// On old kernels the caller's procfs, by which the init program is executed by a name,
+    /// `init_name` in it: one of their security modules (TOMOYO, in Debian 11) looks the name of
+    /// what is executed by its descriptor up in /dev/fd, which a root need not have.
+    pub(super) procfs: Option<Fd>,
+    pub(super) init_name: &'a CStr,
     /// The arguments and the environment of the init program.
     pub(super) argv: *const *const u8,
     pub(super) envp: *const *const u8,
@@ -270,18 +275,33 @@ fn hand_over(birth: &Birth<'_>) -> Result<()> {
 }
 
 fn exec_init(birth: &Birth<'_>) -> Errno {
-    let args = [
-        arg(birth.init),
-        c"".as_ptr() as usize,
-        birth.argv as usize,
-        birth.envp as usize,
-        libc::AT_EMPTY_PATH as usize,
-        0,
-    ];
-    // SAFETY: argv and envp are null-terminated arrays of NUL-terminated strings, which the
-    // parent keeps until this process has executed the program.
-    match unsafe { raw::call(nr::EXECVEAT, args) } {
-        Ok(_) => 0,
-        Err(errno) => errno,
-    }
+    let done = match birth.procfs {
+        Some(procfs) => exec_init_by_name(birth, procfs),
+        None => {
+            let args = [
+                arg(birth.init),
+                c"".as_ptr() as usize,
+                birth.argv as usize,
+                birth.envp as usize,
+                libc::AT_EMPTY_PATH as usize,
+                0,
+            ];
+            // SAFETY: argv and envp are null-terminated arrays of NUL-terminated strings, which
+            // the parent keeps until this process has executed the program.
+            unsafe { raw::call(nr::EXECVEAT, args) }.map(drop)
+        }
+    };
+    done.err().unwrap_or(0)
+}
+
+/// The name counts from the working directory, so that is procfs for a moment. The init program
+/// finds the one that is meant in the place of `procfs`, and returns to it before all else.
+fn exec_init_by_name(birth: &Birth<'_>, procfs: Fd) -> core::result::Result<(), Errno> {
+    let here = sys::open(c".", libc::O_PATH | libc::O_DIRECTORY)?;
+    sys::fchdir(procfs)?;
+    number(nr::DUP3, [arg(here.fd()), arg(procfs), 0])?;
+    let name = birth.init_name.as_ptr() as usize;
+    let args = [name, birth.argv as usize, birth.envp as usize, 0, 0, 0];
+    // SAFETY: as in `exec_init`; the name is NUL-terminated and kept as long.
+    unsafe { raw::call(nr::EXECVE, args) }.map(drop)
 }

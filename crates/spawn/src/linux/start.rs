@@ -54,17 +54,22 @@ pub(super) fn start(
         None => None,
     };
     let filter = held.as_ref().map(|fd| fd.as_raw_fd());
+    let procfs_held = lowered.old.then(|| procfs(top)).transpose()?;
+    let procfs = procfs_held.as_ref().map(|fd| fd.as_raw_fd());
+    let init_name = text(format!("self/fd/{init}"))?;
     let numbers = [
         text(theirs.as_raw_fd().to_string())?,
         // 0 is a standard stream, and so never a filter.
         text(filter.unwrap_or(0).to_string())?,
         text(lowered.filter.as_ref().map_or(0, |f| f.count).to_string())?,
         text(strings.candidates.len().to_string())?,
+        text(procfs.unwrap_or(0).to_string())?,
     ];
     let argv = strings.init_argv(&numbers);
     let envp = null_terminated(&strings.env);
     let mut keep = vec![theirs.as_raw_fd(), init];
     keep.extend(filter);
+    keep.extend(procfs);
     keep.extend(
         streams
             .moves
@@ -82,6 +87,8 @@ pub(super) fn start(
         control: theirs.as_raw_fd(),
         init,
         filter,
+        procfs,
+        init_name: &init_name,
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
         cwd: &strings.cwd,
@@ -232,6 +239,19 @@ fn stays_open(fd: RawFd) -> bool {
     // SAFETY: fcntl with numbers alone.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
     flags >= 0 && flags & libc::FD_CLOEXEC == 0
+}
+
+/// The caller's procfs, for a start by name (`Birth::procfs`).
+fn procfs(top: RawFd) -> Result<OwnedFd, SpawnError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = fs::OpenOptions::new();
+    let options = options
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_DIRECTORY);
+    above(
+        options.open("/proc").map_err(resources("/proc"))?.into(),
+        top,
+    )
 }
 
 /// `fd`, moved to a number above `top` if it is not there already.

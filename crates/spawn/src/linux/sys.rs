@@ -11,8 +11,8 @@ pub(super) const EACCES: Errno = libc::EACCES;
 pub(super) const EEXIST: Errno = libc::EEXIST;
 pub(super) const EINVAL: Errno = libc::EINVAL;
 pub(super) const ENOENT: Errno = libc::ENOENT;
-pub(super) const ENOSYS: Errno = libc::ENOSYS;
 pub(super) const ENOTDIR: Errno = libc::ENOTDIR;
+pub(super) const ENOSYS: Errno = libc::ENOSYS;
 pub(super) const ESTALE: Errno = libc::ESTALE;
 
 pub(super) type Result<T> = core::result::Result<T, Failed>;
@@ -353,6 +353,29 @@ pub(super) fn owner(fd: Fd) -> Option<(u32, u32)> {
     }
     .ok()?;
     Some((buffer[5], buffer[6]))
+}
+
+/// Whether `fd` refers to a socket in a file system (statx(2)); not, if the file system does not
+/// tell.
+pub(super) fn is_socket(fd: Fd) -> bool {
+    const STATX_TYPE: usize = 0x1;
+    // struct statx has 256 bytes; stx_mode is the 16-bit number at 28.
+    let mut buffer = [0u16; 128];
+    // SAFETY: the buffer is live for the call and has the size of the structure.
+    let told = unsafe {
+        call(
+            nr::STATX,
+            [
+                arg(fd),
+                ptr(c""),
+                EMPTY_PATH,
+                STATX_TYPE,
+                buffer.as_mut_ptr() as usize,
+                0,
+            ],
+        )
+    };
+    told.is_ok() && u32::from(buffer[14]) & libc::S_IFMT == libc::S_IFSOCK
 }
 
 /// The id of the mount that is seen at `path` from `dir` (statx(2), `STATX_MNT_ID`, Linux 5.8).

@@ -19,6 +19,8 @@ use nix::sys::stat::{FileStat, SFlag, fstatat};
 use sandboxlib_config::{Config, MountKind, Root};
 use sandboxlib_mount::{Entry, EntryKind, FsView, HostFs};
 
+use super::sockets;
+
 /// A view of this host for the planning of one configuration.
 ///
 /// Inside the trees that the configuration shows, a path is looked up from the tree's own root
@@ -162,6 +164,10 @@ impl FsView for HostView {
         }
         found.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(found)
+    }
+
+    fn sockets(&self) -> io::Result<Vec<PathBuf>> {
+        sockets::bound()
     }
 }
 

@@ -85,6 +85,44 @@ fn landlock_stands_behind_the_mounts() {
 }
 
 #[test]
+fn sockets_are_closed_and_landlock_knows_which_are_not() {
+    let mut config = build();
+    config.ids = Ids::ROOT;
+    config.mounts = vec![Mount::bind_read_only("/daemon", at("/build"))];
+    let closed = r#"close socket "/build/socket""#;
+    let wall = |config: &Config| {
+        let facts = but(user(), |f| f.landlock = Landlock::SOCKETS);
+        let steps = steps(config, &facts);
+        let keeps = steps.contains(&Step::Capabilities(CapSet::FILES));
+        assert!(keeps, "a closed socket is no mask: {steps:?}");
+        match steps.last() {
+            Some(Step::Landlock(wall)) => wall.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let claims = |wall: &Landlock| wall.covers().any(|what| what == "sockets");
+    assert!(script(&config, &user()).contains(closed));
+    assert!(wall(&config).files.unwrap().sockets.is_empty() && claims(&wall(&config)));
+
+    for (named, claimed) in [("/build/socket", true), ("/build", true), ("/", false)] {
+        config.sockets = vec![at(named)];
+        assert!(!script(&config, &user()).contains("close socket"));
+        let wall = wall(&config);
+        assert_eq!(claims(&wall), claimed, "{named}");
+        assert_eq!(wall.files.unwrap().sockets, [at(named)]);
+    }
+    // By its own name.
+    config.sockets.clear();
+    config.mounts = vec![Mount::bind_read_only("/daemon/socket", at("/secret"))];
+    assert_eq!(wall(&config).files.unwrap().sockets, [at("/secret")]);
+    // Below what is writable all can be reached, and Landlock takes nothing back there.
+    config.root_access = Some(RootAccess::ReadWrite);
+    config.mounts = vec![Mount::bind_read_only("/daemon", at("/build"))];
+    assert!(script(&config, &user()).contains(closed));
+    assert!(!claims(&wall(&config)));
+}
+
+#[test]
 fn a_build_of_root() {
     assert_eq!(
         script(&build(), &root()),
