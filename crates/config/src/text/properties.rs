@@ -335,9 +335,10 @@ fn written(settings: &Settings) -> Table {
         ("inherit-env", settings.inherit_env.map(Value::from)),
         (
             "timeout",
-            settings
-                .timeout
-                .map(|t| format!("{}ms", t.as_millis()).into()),
+            settings.timeout.map(|t| {
+                let (millis, rest) = (t.as_millis(), t.as_nanos() % 1_000_000);
+                format!("{millis}.{rest:06}ms").into()
+            }),
         ),
         (
             "command",
