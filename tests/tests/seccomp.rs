@@ -625,6 +625,50 @@ fn a_sandbox_in_a_sandbox_needs_to_be_allowed() {
     assert!(!refused.out.contains("inner"));
 }
 
+/// Where the filter leaves the calls open that use keys, the caller's are still not to be had.
+#[test]
+fn the_callers_keys_are_not_the_commands() {
+    if !host_can() {
+        return;
+    }
+    let (add_key, keyctl) = match std::env::consts::ARCH {
+        "x86_64" => (248, 250),
+        _ => (217, 219),
+    };
+    // KEYCTL_JOIN_SESSION_KEYRING, then a key in it (KEY_SPEC_SESSION_KEYRING is -3), which is
+    // looked for (KEYCTL_SEARCH) by what is executed then.
+    let look = format!(
+        r#"my ($t, $d) = ("user", "sandboxlib-test"); \
+           exit(syscall({keyctl}, 10, -3, $t, $d, 0) == -1)"#
+    );
+    let with_key = |command: &mut Command| {
+        let words: Vec<_> = std::iter::once(command.get_program())
+            .chain(command.get_args())
+            .map(|word| word.to_owned())
+            .collect();
+        let add = format!(
+            r#"my ($t, $d, $v) = ("user", "sandboxlib-test", "x"); \
+               syscall({keyctl}, 1, 0) != -1 or die "join: $!"; \
+               syscall({add_key}, $t, $d, $v, 1, -3) != -1 or die "add_key: $!"; \
+               exec {{ $ARGV[0] }} @ARGV"#
+        );
+        let status = Command::new("perl").args(["-e", &add]).args(words).status();
+        status.unwrap().code()
+    };
+    assert_eq!(with_key(Command::new("perl").args(["-e", &look])), Some(0));
+    for backend in ["userns", "bubblewrap", "chroot"] {
+        if backend == "chroot" && !am_root() {
+            continue;
+        }
+        let mut line = RunSandbox::new("/")
+            .options("--cwd / --seccomp none --prefer all --backend")
+            .options(backend)
+            .command(&[&"perl", &"-e", &look])
+            .line();
+        assert_eq!(with_key(&mut line), Some(1), "{backend}");
+    }
+}
+
 /// Programs that are installed here, in the host's root, under the default filter.
 mod programs {
     use super::*;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use sandboxlib_config::{Capabilities, Config, Seccomp, SeccompAction, SeccompOtherwise};
 use sandboxlib_core::{
     Backend, CapSet, EffectiveConfig, HelperArg, HelperCall, Hint, HostFacts, Knob, Launch,
-    NamespaceSet, Os, PrepareError, Reason, Started, Support, SyscallFilter,
+    NamespaceSet, Os, PrepareError, Reason, Started, Step, Support, SyscallFilter,
 };
 use sandboxlib_mount::MountPlan;
 
@@ -79,6 +79,7 @@ impl Backend for Bubblewrap {
         // Written when the command has ended, and never if it could not be started.
         call.reports = Some("\"exit-code\"");
         call.before.clone_from(&who.before);
+        call.before.extend(Step::keyring(config));
         call.arg("--json-status-fd").arg(HelperArg::Report);
         call.args(["--die-with-parent", "--new-session"]);
         if who.unshare {

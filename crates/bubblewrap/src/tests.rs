@@ -291,13 +291,17 @@ fn a_socket_is_closed_by_something_that_is_none() {
 fn root_keeps_its_ids_and_becomes_another_before_bwrap_runs() {
     let mut config = plain();
     let own = call(&config, &root()).unwrap();
-    assert_eq!(own.before, [Step::ClearGroups]);
+    assert_eq!(own.before, [Step::ClearGroups, Step::Keyring]);
     assert!(!lines(&config, &root()).contains(&"--unshare-user".to_owned()));
     config.ids = Ids::Pair { uid: 5, gid: 6 };
     let other = call(&config, &root()).unwrap();
     assert_eq!(
         other.before,
-        [Step::ClearGroups, Step::Ids { uid: 5, gid: 6 }]
+        [
+            Step::ClearGroups,
+            Step::Ids { uid: 5, gid: 6 },
+            Step::Keyring
+        ]
     );
     let words = lines(&config, &root());
     assert!(words.contains(&"--unshare-user".to_owned()));

@@ -128,6 +128,9 @@ impl Backend for Chroot {
         }
         // What follows gives up everything that could undo the change of root.
         steps.push(Step::Session);
+        if facts.os == Os::Linux {
+            steps.extend(Step::keyring(config));
+        }
         if facts.setgroups && may_change(facts, CapSet::SETGID) {
             steps.push(Step::ClearGroups);
         }

@@ -107,18 +107,20 @@ fn another_root_and_nothing_else() {
         script(&plain(), &root()),
         "  1  chroot to \"/r\"
   2  start a new session
-  3  give up supplementary groups
-  4  give up all capabilities
-  5  set no_new_privs
+  3  join a new session keyring
+  4  give up supplementary groups
+  5  give up all capabilities
+  6  set no_new_privs
 "
     );
     assert_eq!(
         script(&with(|c| c.ids = Ids::ROOT), &root()),
         "  1  chroot to \"/r\"
   2  start a new session
-  3  give up supplementary groups
-  4  give up all capabilities but CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID CAP_SETUID
-  5  set no_new_privs
+  3  join a new session keyring
+  4  give up supplementary groups
+  5  give up all capabilities but CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID CAP_SETUID
+  6  set no_new_privs
 "
     );
     assert_eq!(
@@ -131,10 +133,11 @@ fn another_root_and_nothing_else() {
         ),
         "  1  chroot to \"/r\"
   2  start a new session
-  3  give up supplementary groups
-  4  become uid 1000, gid 100
-  5  give up all capabilities
-  6  set no_new_privs
+  3  join a new session keyring
+  4  give up supplementary groups
+  5  become uid 1000, gid 100
+  6  give up all capabilities
+  7  set no_new_privs
 "
     );
 }
@@ -158,9 +161,10 @@ fn mounts_and_process_ids_live_in_namespaces_on_linux() {
   6  bind dir \"/src\" on \"/build\" read-write
   7  chroot into the tree
   8  start a new session
-  9  give up supplementary groups
- 10  give up all capabilities
- 11  set no_new_privs
+  9  join a new session keyring
+ 10  give up supplementary groups
+ 11  give up all capabilities
+ 12  set no_new_privs
 "
     );
     let refused = refusal(&config, &root_without(&["sys_admin"]));
@@ -498,7 +502,7 @@ proptest! {
             Step::Mount(_) | Step::ProtectProc(_) => 2,
             Step::Chroot | Step::ChrootTo(_) => 4,
             Step::Session => 5,
-            Step::ClearGroups => 6,
+            Step::Keyring | Step::ClearGroups => 6,
             Step::Ids { .. } => 7,
             Step::Capabilities(_) => 8,
             Step::NoNewPrivs => 9,
@@ -525,6 +529,9 @@ proptest! {
             let count = ranks.iter().filter(|r| **r == wanted).count();
             prop_assert_eq!(count, usize::from(there), "{}", script);
         }
+        let keyring = steps.iter().filter(|s| **s == Step::Keyring).count();
+        let wanted = linux && Step::keyring(wants).is_some();
+        prop_assert_eq!(keyring, usize::from(wanted), "{}", script);
         prop_assert!(linux || ranks.iter().all(|r| (4..8).contains(r)), "{}", script);
         prop_assert!(linux || !steps.contains(&Step::Chroot), "{}", script);
 

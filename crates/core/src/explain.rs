@@ -247,7 +247,7 @@ fn script(out: &mut Hints, step: &Step, detail: &'static str, errno: i32, d: &Di
             }
         }
         Step::SyscallFilter(_) => exec::filter(out, errno, d),
-        Step::Session | Step::NoNewPrivs | Step::Landlock(_) => {}
+        Step::Session | Step::Keyring | Step::NoNewPrivs | Step::Landlock(_) => {}
     }
 }
 

@@ -2,7 +2,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use sandboxlib_config::{Isolation, Network, SandboxPath};
+use sandboxlib_config::{Config, Isolation, Network, SandboxPath, Seccomp};
 use sandboxlib_mount::{MountPlan, PlanStep};
 
 use crate::{CapSet, IdRange, Landlock, SyscallFilter};
@@ -145,6 +145,8 @@ pub enum Step {
     Hostname(OsString),
     /// The child starts a session of its own, without a controlling terminal.
     Session,
+    /// The child gets a session keyring of its own, in place of the caller's (keyrings(7)).
+    Keyring,
     /// The supplementary groups are given up.
     ClearGroups,
     /// The user and group ids (real, effective, saved) are changed.
@@ -171,6 +173,14 @@ pub enum Step {
 }
 
 impl Step {
+    /// What keeps the caller's keys from the command: a keyring of its own, where the filter that
+    /// `config` asks for leaves the calls open that use one.
+    #[must_use]
+    pub fn keyring(config: &Config) -> Option<Self> {
+        let closed = matches!(config.seccomp, Seccomp::Build | Seccomp::StrictIo);
+        (!closed).then_some(Self::Keyring)
+    }
+
     /// The steps that carry `plan` out. Each procfs is guarded as soon as it is mounted, before
     /// anything else is put into it or over it on purpose.
     #[must_use]
@@ -243,6 +253,7 @@ impl fmt::Display for Step {
             Self::Loopback => f.write_str("bring the loopback interface up"),
             Self::Hostname(name) => write!(f, "set the host name to {name:?}"),
             Self::Session => f.write_str("start a new session"),
+            Self::Keyring => f.write_str("join a new session keyring"),
             Self::ClearGroups => f.write_str("give up supplementary groups"),
             Self::Ids { uid, gid } => write!(f, "become uid {uid}, gid {gid}"),
             Self::Capabilities(keep) if keep.is_empty() => f.write_str("give up all capabilities"),

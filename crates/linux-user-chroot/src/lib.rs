@@ -76,6 +76,8 @@ impl Backend for LinuxUserChroot {
         if facts.setgroups && facts.capabilities.contains(CapSet::SETGID) {
             call.before.push(Step::ClearGroups);
         }
+        // It filters no system calls, so those that use keys are open.
+        call.before.push(Step::Keyring);
         let wanted = NamespaceSet::asked_for(config);
         let mut options = 1;
         for (there, option) in [

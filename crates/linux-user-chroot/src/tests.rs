@@ -102,7 +102,7 @@ fn the_whole_line() {
     let wanted = "--unshare-ipc\n--unshare-pid\n--unshare-net\n--chdir / /r";
     assert_eq!(mounts(&config).join("\n"), wanted);
     let root = call(&plain(), &facts(0, OURS)).unwrap();
-    assert_eq!(root.before, [Step::ClearGroups]);
+    assert_eq!(root.before, [Step::ClearGroups, Step::Keyring]);
     assert_eq!((root.on_failure, root.reports), (Started::Unknown, None));
     assert_eq!(call(&plain(), &facts(1000, OURS)).unwrap().before, []);
 }

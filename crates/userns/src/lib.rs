@@ -86,6 +86,7 @@ impl Backend for Userns {
         steps.extend(config.hostname.clone().map(Step::Hostname));
         steps.push(Step::PivotRoot);
         steps.push(Step::Session);
+        steps.extend(Step::keyring(config));
         if identity.may_change_groups {
             steps.push(Step::ClearGroups);
         }

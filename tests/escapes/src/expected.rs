@@ -85,7 +85,6 @@ const OPEN: &[Open] = &[
         who: Some(Who::User),
         ..open(CLASSIC, Partial, UNFILTERED, &["overlay", "kernel-files"])
     },
-    open(CLASSIC, Escaped, UNFILTERED, &["keyring"]),
 ];
 
 const fn open(

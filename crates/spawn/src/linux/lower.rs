@@ -237,6 +237,7 @@ impl Lowering {
             Step::Loopback => self.op(Action::Loopback),
             Step::Hostname(name) => self.op(Action::Hostname(name.as_bytes().to_vec())),
             Step::Session => self.op(Action::Session),
+            Step::Keyring => self.op(Action::Keyring),
             Step::ClearGroups => self.op(Action::ClearGroups),
             Step::Ids { uid, gid } => self.op(Action::Ids {
                 uid: *uid,

@@ -101,6 +101,7 @@ pub(super) enum Action {
     Loopback,
     Hostname(Vec<u8>),
     Session,
+    Keyring,
     ClearGroups,
     Ids {
         uid: u32,
@@ -208,6 +209,7 @@ calls! {
     Ioctl = "ioctl",
     SetHostName = "sethostname",
     SetSid = "setsid",
+    KeyCtl = "keyctl(KEYCTL_JOIN_SESSION_KEYRING)",
     SetGroups = "setgroups",
     SetGid = "setresgid",
     SetUid = "setresuid",

@@ -152,6 +152,7 @@ fn act(birth: &Birth<'_>, tree: &mut Tree<'_>, action: &Action) -> Result<()> {
         Action::Loopback => sys::loopback_up(),
         Action::Hostname(name) => sys::set_host_name(name).named(Call::SetHostName),
         Action::Session => number(nr::SETSID, [0; 3]).named(Call::SetSid),
+        Action::Keyring => join_new_keyring(),
         Action::ClearGroups => number(nr::SETGROUPS, [0; 3]).named(Call::SetGroups),
         Action::Ids { uid, gid } => become_ids(*uid as usize, *gid as usize),
         Action::Capabilities(keep) => keep_capabilities(*keep),
@@ -174,6 +175,16 @@ fn limit_namespaces() -> Result<()> {
     let path = c"/proc/sys/user/max_user_namespaces";
     let file = sys::open(path, libc::O_WRONLY).named(Call::Open)?;
     sys::write(file.fd(), b"0").named(Call::Write)
+}
+
+/// A new session keyring without a name, so that nobody else can join it.
+fn join_new_keyring() -> Result<()> {
+    const JOIN_SESSION_KEYRING: usize = 1;
+    match number(nr::KEYCTL, [JOIN_SESSION_KEYRING, 0, 0]) {
+        // There are no keys in this kernel.
+        Err(libc::ENOSYS) => Ok(()),
+        done => done.named(Call::KeyCtl),
+    }
 }
 
 /// Waits until the parent has written the id maps.

@@ -52,7 +52,7 @@ fn landlock_stands_behind_the_mounts() {
             .filter(|line| !line.ends_with("no further namespaces"));
         lines.next_back().unwrap().to_owned()
     };
-    let none = " 14  set no_new_privs";
+    let none = " 15  set no_new_privs";
     assert_eq!(last(&build(), 0), none);
     // What it would forbid could not be told apart from what is wanted.
     assert_eq!(last(&build(), 1), none);
@@ -73,7 +73,7 @@ fn landlock_stands_behind_the_mounts() {
             "restrict by Landlock ABI 10: files sockets abstract-sockets signals",
         ),
     ] {
-        assert_eq!(last(&build(), abi), format!(" 15  {says}; {read_only}"));
+        assert_eq!(last(&build(), abi), format!(" 16  {says}; {read_only}"));
     }
     let mut config = build();
     config.root_access = Some(RootAccess::ReadWrite);
@@ -95,10 +95,11 @@ fn sockets_are_closed_and_landlock_knows_which_are_not() {
         let steps = steps(config, &facts);
         let keeps = steps.contains(&Step::Capabilities(CapSet::FILES));
         assert!(keeps, "a closed socket is no mask: {steps:?}");
-        match steps.last() {
-            Some(Step::Landlock(wall)) => wall.clone(),
-            other => panic!("{other:?}"),
-        }
+        let wall = |step: &Step| match step {
+            Step::Landlock(wall) => Some(wall.clone()),
+            _ => None,
+        };
+        steps.iter().find_map(wall).unwrap()
     };
     let claims = |wall: &Landlock| wall.covers().any(|what| what == "sockets");
     assert!(script(&config, &user()).contains(closed));
@@ -190,8 +191,9 @@ fn the_least_that_can_be_asked() {
   4  root \"/r\" read-write
   5  pivot_root into the tree and detach the host's
   6  start a new session
-  7  give up all capabilities
-  8  set no_new_privs
+  7  join a new session keyring
+  8  give up all capabilities
+  9  set no_new_privs
 "
     );
 }
