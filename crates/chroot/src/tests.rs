@@ -108,8 +108,8 @@ fn another_root_and_nothing_else() {
         "  1  chroot to \"/r\"
   2  start a new session
   3  give up supplementary groups
-  4  give up all capabilities
-  5  set no_new_privs
+  4  set no_new_privs
+  5  give up all capabilities
 "
     );
     assert_eq!(
@@ -117,8 +117,8 @@ fn another_root_and_nothing_else() {
         "  1  chroot to \"/r\"
   2  start a new session
   3  give up supplementary groups
-  4  give up all capabilities but CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID CAP_SETUID
-  5  set no_new_privs
+  4  set no_new_privs
+  5  give up all capabilities but CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID CAP_SETUID
 "
     );
     assert_eq!(
@@ -133,8 +133,8 @@ fn another_root_and_nothing_else() {
   2  start a new session
   3  give up supplementary groups
   4  become uid 1000, gid 100
-  5  give up all capabilities
-  6  set no_new_privs
+  5  set no_new_privs
+  6  give up all capabilities
 "
     );
 }
@@ -159,8 +159,8 @@ fn mounts_and_process_ids_live_in_namespaces_on_linux() {
   7  chroot into the tree
   8  start a new session
   9  give up supplementary groups
- 10  give up all capabilities
- 11  set no_new_privs
+ 10  set no_new_privs
+ 11  give up all capabilities
 "
     );
     let refused = refusal(&config, &root_without(&["sys_admin"]));
@@ -500,8 +500,8 @@ proptest! {
             Step::Session => 5,
             Step::ClearGroups => 6,
             Step::Ids { .. } => 7,
-            Step::Capabilities(_) => 8,
-            Step::NoNewPrivs => 9,
+            Step::NoNewPrivs => 8,
+            Step::Capabilities(_) => 9,
             Step::SyscallFilter(_) => 10,
             _ => 99,
         };
