@@ -122,9 +122,7 @@ pub(super) fn restrict(wall: &Wall, init: Fd, streams: &[(Fd, Fd)]) -> Result<()
 /// opened.
 fn allow_queues(ruleset: Fd) -> Result<()> {
     match NewFs::open(c"mqueue").and_then(|fs| fs.mount(0)) {
-        Ok(queues) => {
-            add(ruleset, queues.fd(), READ_FILE | WRITE_FILE).named(Call::LandlockRule)
-        }
+        Ok(queues) => add(ruleset, queues.fd(), READ_FILE | WRITE_FILE).named(Call::LandlockRule),
         Err(_) => Ok(()),
     }
 }
