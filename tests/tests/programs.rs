@@ -165,6 +165,8 @@ fn gdb_and_strace_trace_their_own() {
         "fib 13",
         "traced 1",
         "attached 1",
+        "SUMMARY: AddressSanitizer: 10 byte",
+        "SUMMARY: ThreadSanitizer: data race",
     ];
     in_order(&said, &lines);
 }

@@ -24,3 +24,26 @@ sleep 0.3
 kill %1
 wait $tracer || true
 echo "attached $(grep -c total counts)"
+
+# Sanitizers: one stops and reads the threads of its own process, the other moves its memory.
+cat >faults.c <<'C'
+#include <pthread.h>
+#include <stdlib.h>
+static int shared;
+static void *add(void *at) {
+	shared++;
+	return at;
+}
+int main(void) {
+	pthread_t thread;
+	void *volatile lost = malloc(10);
+	lost = 0;
+	pthread_create(&thread, 0, add, 0);
+	shared++;
+	pthread_join(thread, 0);
+}
+C
+for sanitizer in address thread; do
+	gcc -g -fsanitize=$sanitizer -pthread faults.c -o faults
+	./faults 2>&1 | grep -o '^SUMMARY: [A-Za-z]*: .*in ' | sed 's/(s) leaked.*//; s/ [^ ]* in $//'
+done
