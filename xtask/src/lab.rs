@@ -78,6 +78,7 @@ fn make_root(sources: &Path, dir: &Path) -> Result {
     command
         .args(["--quiet", "--variant=essential", "--format=tar"])
         .arg(format!("--mode={mode}"))
+        .arg("--dpkgopt=force-unsafe-io")
         .arg(format!("--include={PACKAGES}"))
         .arg(SUITE)
         .arg(&tar)
