@@ -84,13 +84,17 @@ const APPLETS: &str = "cat chmod dd echo env false head hostname id kill ln ls m
                        printf ps pwd readlink rm rmdir setsid sh sleep sort stat test touch true tty \
                        umount uname wc";
 
-/// The Debian root and the source package that `cargo xtask lab` makes.
+/// What `cargo xtask lab` makes.
 #[derive(Debug)]
 pub struct Lab {
-    /// The root.
+    /// A Debian root.
     pub root: PathBuf,
-    /// The unpacked source.
+    /// The same with the owners of all files, whoever made it.
+    pub tar: PathBuf,
+    /// An unpacked source package.
     pub source: PathBuf,
+    /// A copy of the Rust toolchain in use. It is missing if that is the system's.
+    pub rust: PathBuf,
 }
 
 impl Lab {
@@ -102,13 +106,15 @@ impl Lab {
                 let dir = PathBuf::from(dir);
                 host_can().then(|| Self {
                     root: dir.join("root"),
+                    tar: dir.join("root.tar"),
                     source: dir.join("src"),
+                    rust: dir.join("rust"),
                 })
             }
             None => {
                 let why = std::env::var("SANDBOXLIB_LAB_MISSING")
                     .unwrap_or_else(|_| "not started by `cargo xtask test`".to_owned());
-                skip(&format!("no Debian root to build in: {why}"));
+                skip(&format!("no Debian root: {why}"));
                 None
             }
         }

@@ -138,11 +138,10 @@ impl Backend for Chroot {
             steps.push(Step::Ids { uid, gid });
         }
         if let Some(keep) = keep {
-            steps.push(Step::Capabilities(keep));
             steps.push(Step::NoNewPrivs);
-        }
-        steps.extend(landlock.map(Step::Landlock));
-        if keep.is_some() {
+            // Some of its rules take capabilities to make.
+            steps.extend(landlock.map(Step::Landlock));
+            steps.push(Step::Capabilities(keep));
             steps.extend(SyscallFilter::wanted(config, false).map(Step::SyscallFilter));
         }
         Ok(Launch::Direct(ChildScript { steps }))

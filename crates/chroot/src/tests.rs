@@ -109,8 +109,8 @@ fn another_root_and_nothing_else() {
   2  start a new session
   3  join a new session keyring
   4  give up supplementary groups
-  5  give up all capabilities
-  6  set no_new_privs
+  5  set no_new_privs
+  6  give up all capabilities
 "
     );
     assert_eq!(
@@ -119,8 +119,8 @@ fn another_root_and_nothing_else() {
   2  start a new session
   3  join a new session keyring
   4  give up supplementary groups
-  5  give up all capabilities but CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID CAP_SETUID
-  6  set no_new_privs
+  5  set no_new_privs
+  6  give up all capabilities but CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID CAP_SETUID
 "
     );
     assert_eq!(
@@ -136,8 +136,8 @@ fn another_root_and_nothing_else() {
   3  join a new session keyring
   4  give up supplementary groups
   5  become uid 1000, gid 100
-  6  give up all capabilities
-  7  set no_new_privs
+  6  set no_new_privs
+  7  give up all capabilities
 "
     );
 }
@@ -163,8 +163,8 @@ fn mounts_and_process_ids_live_in_namespaces_on_linux() {
   8  start a new session
   9  join a new session keyring
  10  give up supplementary groups
- 11  give up all capabilities
- 12  set no_new_privs
+ 11  set no_new_privs
+ 12  give up all capabilities
 "
     );
     let refused = refusal(&config, &root_without(&["sys_admin"]));
@@ -504,8 +504,8 @@ proptest! {
             Step::Session => 5,
             Step::Keyring | Step::ClearGroups => 6,
             Step::Ids { .. } => 7,
-            Step::Capabilities(_) => 8,
-            Step::NoNewPrivs => 9,
+            Step::NoNewPrivs => 8,
+            Step::Capabilities(_) => 9,
             Step::SyscallFilter(_) => 10,
             _ => 99,
         };

@@ -8,7 +8,8 @@ use crate::{CapSet, EffectiveConfig, HostFacts};
 /// A second wall behind the mounts (landlock(7)): the kernel's own list of what the command may
 /// open, change and reach, derived from the same plan. It allows all that the plan shows, so it
 /// is never in the way of what was asked for; it holds where a mount, a descriptor or a bug would
-/// lead to a file outside.
+/// lead to a file outside. One thing it cannot tell apart: POSIX message queues of an IPC namespace
+/// that is shared, and belongs to another user namespace, cannot be opened.
 ///
 /// Nobody asks for it and nothing depends on it: a kernel that lacks it, or parts of it, runs the
 /// same command, and [`Enforcement::landlock`](crate::Enforcement::landlock) tells what there was.

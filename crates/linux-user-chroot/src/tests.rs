@@ -104,7 +104,10 @@ fn the_whole_line() {
     let root = call(&plain(), &facts(0, OURS)).unwrap();
     assert_eq!(root.before, [Step::ClearGroups, Step::Keyring]);
     assert_eq!((root.on_failure, root.reports), (Started::Unknown, None));
-    assert_eq!(call(&plain(), &facts(1000, OURS)).unwrap().before, [Step::Keyring]);
+    assert_eq!(
+        call(&plain(), &facts(1000, OURS)).unwrap().before,
+        [Step::Keyring]
+    );
 }
 
 #[test]

@@ -91,9 +91,10 @@ impl Backend for Userns {
             steps.push(Step::ClearGroups);
         }
         steps.extend(identity.switch.map(|(uid, gid)| Step::Ids { uid, gid }));
-        steps.push(Step::Capabilities(keep));
         steps.push(Step::NoNewPrivs);
+        // Some of its rules take capabilities to make.
         steps.extend(landlock.map(Step::Landlock));
+        steps.push(Step::Capabilities(keep));
         if let Some(filter) = SyscallFilter::wanted(config, limited) {
             if let Some(reason) = facts.seccomp_reason() {
                 return Err(reason.into());

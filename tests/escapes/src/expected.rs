@@ -40,7 +40,12 @@ const OPEN: &[Open] = &[
         "a socket below a writable directory is shown on purpose",
         &["writable-socket"],
     ),
-    open(CHROOT, Escaped, NO_BOUNDARY, &["unix-proc", "sysv-shm"]),
+    open(
+        CHROOT,
+        Escaped,
+        NO_BOUNDARY,
+        &["unix-proc", "sysv-shm", "posix-mq"],
+    ),
     open(
         BWRAP,
         Escaped,

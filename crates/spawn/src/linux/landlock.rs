@@ -9,7 +9,7 @@ use sandboxlib_core::{FileRules, Landlock, SpawnError};
 use super::lower::relative;
 use super::ops::{Call, Failed, Wall};
 use super::raw::{self, AT_FDCWD, Errno, Fd, arg, nr};
-use super::sys::{self, Held, Named as _, Result};
+use super::sys::{self, Held, Named as _, NewFs, Result};
 
 // The rights are those of linux/landlock.h.
 const EXECUTE: u64 = 1;
@@ -89,7 +89,8 @@ fn rules(
     Ok(rules)
 }
 
-/// Restricts this process and all that it starts. It is in the root directory of the sandbox.
+/// Restricts this process and all that it starts. It is in the root directory of the sandbox, and
+/// still has its capabilities.
 pub(super) fn restrict(wall: &Wall, init: Fd, streams: &[(Fd, Fd)]) -> Result<()> {
     if wall.handled == [0; 3] {
         return Ok(());
@@ -104,12 +105,26 @@ pub(super) fn restrict(wall: &Wall, init: Fd, streams: &[(Fd, Fd)]) -> Result<()
         add(ruleset.fd(), init, EXECUTE | READ_FILE)
             .or_else(unless_no_file)
             .named(Call::LandlockRule)?;
+        allow_queues(ruleset.fd())?;
         for fd in given(streams) {
             allow_reopening(ruleset.fd(), fd, handled)?;
         }
     }
     sys::numbers(nr::LANDLOCK_RESTRICT_SELF, [arg(ruleset.fd()), 0, 0])
         .named(Call::LandlockRestrict)
+}
+
+/// POSIX message queues are files, in a file system that each IPC namespace has out of sight, and
+/// there they would be refused like any file that no rule is about. A mount of it leads to its root.
+///
+/// It takes the right to mount in the owner of the IPC namespace. Where that is missing (the
+/// namespace is shared and belongs to somebody else), or there are no such queues, none can be
+/// opened.
+fn allow_queues(ruleset: Fd) -> Result<()> {
+    match NewFs::open(c"mqueue").and_then(|fs| fs.mount(0)) {
+        Ok(queues) => add(ruleset, queues.fd(), READ_FILE | WRITE_FILE).named(Call::LandlockRule),
+        Err(_) => Ok(()),
+    }
 }
 
 /// The descriptors that the command will have: what is moved into place, and the standard streams

@@ -250,9 +250,12 @@ fn keep_capabilities(keep: u64) -> Result<()> {
 
 const SETPCAP: u64 = 1 << 8;
 
-/// `SECBIT_NOROOT`, `SECBIT_NO_CAP_AMBIENT_RAISE`, and all that there is locked as it is then
+/// `SECBIT_NOROOT`, `SECBIT_NO_CAP_AMBIENT_RAISE`, and what there is locked as it is then
 /// (capabilities(7)). Changing ids still takes capabilities away, as programs expect.
-const SECURE: usize = 0b1110_1011;
+///
+/// `SECBIT_KEEP_CAPS` stays free. Programs that change ids ask for it (setpriv, daemons), and take
+/// a refusal for a failure; it gives nothing that the process had not, and ends at the next exec.
+const SECURE: usize = 0b1100_1011;
 
 /// Closes everything above 2 but the descriptors in `keep`.
 ///
