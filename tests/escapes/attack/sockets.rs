@@ -14,9 +14,6 @@ pub(crate) const ATTACKS: &[(&str, Attack)] = &[
     ("tcp-host", tcp),
     ("abstract-socket", abstract_socket),
     ("pathname-socket", pathname_socket),
-    ("writable-socket", |args| {
-        listen_to(UnixStream::connect(args.work("socket")).named("connect"))
-    }),
     ("scm-rights", scm_rights),
     ("vsock", |_| family(40, 1, 0)),
     ("alg-socket", |_| family(38, 5, 0)),

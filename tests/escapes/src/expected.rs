@@ -15,7 +15,6 @@ struct Open {
     techniques: &'static [&'static str],
 }
 
-const ALL: &[&str] = &["userns", "bubblewrap", "linux-user-chroot", "chroot"];
 const CHROOT: &[&str] = &["chroot"];
 const BWRAP: &[&str] = &["bubblewrap"];
 const CLASSIC: &[&str] = &["linux-user-chroot"];
@@ -33,12 +32,6 @@ const OPEN: &[Open] = &[
         Escaped,
         ON_PURPOSE,
         &["stdin-directory", "stdout-reopen"],
-    ),
-    open(
-        ALL,
-        Escaped,
-        "a socket below a writable directory is shown on purpose",
-        &["writable-socket"],
     ),
     open(
         CHROOT,

@@ -26,12 +26,6 @@ pub(super) const LIST: &[Technique] = &[
     )
     .outside(LISTEN),
     Technique::new(
-        "writable-socket",
-        "a unix socket below a writable bind",
-        Witness::Secret,
-    )
-    .outside(LISTEN),
-    Technique::new(
         "scm-rights",
         "a directory by SCM_RIGHTS, from who listens below a read-only bind",
         Witness::Secret,
