@@ -14,8 +14,8 @@ const END: &str = "<!-- end -->";
 /// The table, with a line for each row.
 pub(super) fn text(results: &[Value]) -> String {
     let mut text = String::from(
-        "| what | as | run-sandbox, us | bwrap, us | plain spawn, us | ratio (p10 to p90) | at most | |\n\
-         |---|---|---|---|---|---|---|---|\n",
+        "| what | as | run-sandbox, us | against | its time, us | plain spawn, us | ratio (p10 to p90) | at most | |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
     );
     for row in results {
         let median = |name: &str| row[name]["median"].as_f64().unwrap_or(f64::NAN);
@@ -27,11 +27,12 @@ pub(super) fn text(results: &[Value]) -> String {
         };
         let _ = writeln!(
             text,
-            "| {} | {} | {:.0} | {:.0} | {:.0} | {:.3} ({:.3} to {:.3}) | {} | {verdict} |",
+            "| {} | {} | {:.0} | {} | {:.0} | {:.0} | {:.3} ({:.3} to {:.3}) | {} | {verdict} |",
             row["row"].as_str().unwrap_or_default(),
             row["as"].as_str().unwrap_or_default(),
             median("run_sandbox_us"),
-            median("bwrap_us"),
+            row["against"].as_str().unwrap_or_default(),
+            median("other_us"),
             median("plain_us"),
             ratio("median"),
             ratio("p10"),
