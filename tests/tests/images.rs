@@ -70,6 +70,8 @@ fn source(dir: &Path) -> PathBuf {
     fs::create_dir_all(root.join("var/lib")).unwrap();
     fs::write(root.join("var/lib/big"), vec![7; 3 << 20]).unwrap();
     fs::write(root.join("grüße"), "utf8").unwrap();
+    // Whole seconds: what writes archives rounds them, each its own way.
+    run(dir, "find rootfs -exec touch -h -d @1600000000 {} +");
     root
 }
 
@@ -203,6 +205,51 @@ fn sparse_files_of_every_version() {
         let size = fs::metadata(&archive).unwrap().len();
         assert!(size < 1_000_000, "tar did not find the holes: {size}");
         unpacks_to(&archive, Format::Root, &root);
+    }
+}
+
+#[test]
+fn zstd_frames_are_checked_and_windows_bounded() {
+    if !have("zstd", "zstd") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let root = source(dir.path());
+    run(
+        dir.path(),
+        "tar -C rootfs -cf plain .; head -c 1000000 plain | zstd -q --check -c >one; \
+         tail -c +1000001 plain | zstd -q --check -c >two; \
+         zstd -q --long=27 --ultra -22 -c plain >wide",
+    );
+    let [one, two] = ["one", "two"].map(|name| fs::read(dir.path().join(name)).unwrap());
+    // Frames that are to be skipped, as zstd:chunked layers have.
+    let skipped = [0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3];
+    let good = [&skipped[..], &one, &skipped, &two, &skipped].concat();
+    fs::write(dir.path().join("good"), &good).unwrap();
+    unpacks_to(&dir.path().join("good"), Format::Root, &root);
+    let mut wrong = [&one[..], &two].concat();
+    *wrong.last_mut().unwrap() ^= 1;
+    let cut = good[..good.len() - 1].to_vec();
+    let more = [&good[..], b"garbage"].concat();
+    let target = dir.path().join("target");
+    for bad in [wrong, cut, more] {
+        let result = unpack(&bad[..], &target, &options());
+        assert!(matches!(result, Err(Error::Archive { .. })), "{result:?}");
+        fs::remove_dir_all(&target).unwrap();
+    }
+    let mut narrow = options();
+    narrow.limits.window = 1 << 20;
+    let wide = fs::read(dir.path().join("wide")).unwrap();
+    let result = unpack(&wide[..], &target, &narrow);
+    assert!(matches!(result, Err(Error::Archive { .. })), "{result:?}");
+    if have("xz", "xz-utils") {
+        run(dir.path(), "xz -9 -c plain >wide.xz");
+        let wide = fs::read(dir.path().join("wide.xz")).unwrap();
+        fs::remove_dir_all(&target).unwrap();
+        let result = unpack(&wide[..], &target, &narrow);
+        assert!(matches!(result, Err(Error::Archive { .. })), "{result:?}");
+        fs::remove_dir_all(&target).unwrap();
+        unpack(&wide[..], &target, &options()).unwrap();
     }
 }
 
@@ -342,6 +389,7 @@ fn made_by_umoci(dir: &Path) -> Option<PathBuf> {
          rm bundle/rootfs/etc/empty; rm -r bundle/rootfs/long; \
          echo new >bundle/rootfs/etc/new; rm bundle/rootfs/bin; mkdir bundle/rootfs/bin; \
          echo x >bundle/rootfs/bin/x; chmod 700 bundle/rootfs/var; \
+         cd bundle/rootfs; touch -d @1700000000 . bin bin/x etc etc/new; cd ../..; \
          umoci repack --image oci:bb bundle; \
          umoci config --image oci:bb --config.entrypoint /usr/bin/tool --config.cmd one \
            --config.cmd two --config.user worker --config.workingdir /var \

@@ -288,3 +288,73 @@ fn thousandths(text: &str) -> Option<u64> {
     }
     u64::try_from(sum).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_those_of_the_specification() {
+        // The three that it says are the same.
+        for text in ["128974848", "125952Ki", "123Mi"] {
+            assert_eq!(thousandths(text), Some(128_974_848_000), "{text}");
+        }
+        assert_eq!(thousandths("300m"), Some(300));
+        assert_eq!(thousandths("0.3"), Some(300));
+        assert_eq!(thousandths("1.5Gi"), Some(3 << 29).map(|n: u64| n * 1000));
+        assert_eq!(thousandths("2K"), Some(2_000_000));
+        for bad in [
+            "",
+            "m",
+            "G",
+            "-1",
+            "1e3",
+            "1.",
+            "99999999999E",
+            "0x10",
+            " 1",
+        ] {
+            let read = thousandths(bad);
+            assert!(read.is_none() || bad == "1.", "{bad}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_image_manifest_is_refused() {
+        for bad in [
+            "",
+            "[]",
+            "{}",
+            r#"{"acKind": "PodManifest", "name": "a"}"#,
+            r#"{"acKind": "ImageManifest"}"#,
+            r#"{"acKind": "ImageManifest", "name": "a", "app": {"exec": "sh"}}"#,
+            r#"{"acKind": "ImageManifest", "name": "a", "app": {"isolators":
+                [{"name": "resource/memory", "value": {"limit": "much"}}]}}"#,
+        ] {
+            let read = read(bad.as_bytes());
+            assert!(
+                matches!(read, Err(Error::Document { .. })),
+                "{bad}: {read:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_nobody_knows_is_named() {
+        let text = r#"{"acKind": "ImageManifest", "acVersion": "0.8.4", "name": "a", "new": 1,
+            "app": {"exec": ["/a"], "user": "0", "group": "0", "newer": {},
+                    "isolators": [{"name": "os/linux/selinux-context", "value": {}}]}}"#;
+        let (config, platform) = read(text.as_bytes()).unwrap();
+        let named: Vec<_> = config.unsupported.iter().map(|u| u.what.as_str()).collect();
+        assert_eq!(
+            named,
+            [
+                "AC_METADATA_URL",
+                "new",
+                "isolator os/linux/selinux-context",
+                "app.newer"
+            ]
+        );
+        assert_eq!(platform, None);
+    }
+}

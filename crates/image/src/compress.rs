@@ -199,3 +199,73 @@ impl<R: BufRead> Read for Zstd<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compression_is_told_by_the_first_bytes() {
+        assert_eq!(sniff(b"\x1f\x8b\x08\0"), Compression::Gzip);
+        assert_eq!(sniff(b"BZh91AY&SY"), Compression::Bzip2);
+        assert_eq!(sniff(b"\xfd7zXZ\0"), Compression::Xz);
+        assert_eq!(sniff(b"\x28\xb5\x2f\xfd"), Compression::Zstd);
+        assert_eq!(sniff(b"\x5f\x2a\x4d\x18"), Compression::Zstd);
+        // Names of files in an archive that is not compressed.
+        for name in ["BZh9notes/x", "BZh9", "./", "", "7zXZ"] {
+            assert_eq!(sniff(name.as_bytes()), Compression::None, "{name}");
+        }
+    }
+
+    /// A reader that gives one byte at a time, as a pipe may.
+    struct Slow<'a>(&'a [u8]);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let most = buffer.len().min(1);
+            self.0.read(&mut buffer[..most])
+        }
+    }
+
+    fn all(bytes: &[u8], limits: &Limits) -> io::Result<Vec<u8>> {
+        let mut read = Vec::new();
+        decompress(Slow(bytes), limits, limits.bytes)?
+            .1
+            .read_to_end(&mut read)?;
+        Ok(read)
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        use io::Write as _;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn streams_may_follow_each_other_and_may_not_be_cut_off() {
+        let limits = Limits::default();
+        let text = b"text ".repeat(1000);
+        let one = gzip(&text);
+        let two = [&one[..], &one].concat();
+        assert_eq!(all(&two, &limits).unwrap(), text.repeat(2));
+        assert!(all(&one[..one.len() - 1], &limits).is_err());
+        assert_eq!(all(b"", &limits).unwrap(), b"");
+        assert_eq!(all(b"plain", &limits).unwrap(), b"plain");
+    }
+
+    #[test]
+    fn the_ratio_counts_from_a_number_of_bytes_on() {
+        let mut limits = Limits {
+            ratio: 100,
+            ratio_from: 2_000_000,
+            ..Limits::default()
+        };
+        let bomb = gzip(&vec![0; 1_500_000]);
+        assert_eq!(all(&bomb, &limits).unwrap().len(), 1_500_000);
+        limits.ratio_from = 1_000_000;
+        let error = all(&bomb, &limits).unwrap_err();
+        let exceeded = error.get_ref().unwrap().downcast_ref::<Exceeded>();
+        assert_eq!(exceeded.unwrap().limit, Limit::Ratio);
+    }
+}

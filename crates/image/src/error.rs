@@ -145,6 +145,9 @@ pub enum EntryProblem {
     /// A hard link to a directory.
     #[error("the hard link's target {0:?} is a directory")]
     LinkToDirectory(PathBuf),
+    /// A hard link that would take the place of the directory that its target is in.
+    #[error("the hard link would replace the directory of its target {0:?}")]
+    LinkReplacesTarget(PathBuf),
     /// A component of the name is there, and is no directory.
     #[error("{0:?} on the way to it is no directory")]
     NotADirectory(PathBuf),

@@ -152,3 +152,116 @@ fn owner(
         _ => Ok((metadata.uid(), metadata.gid())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::record::Owner;
+
+    fn root() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let etc = root.path().join("etc");
+        fs::create_dir(&etc).unwrap();
+        // A user whose name is a number, and one without a home.
+        let users = "root:x:0:0::/root:/bin/sh\n# comment\n\nann:x:10:20::/home/ann:\n\
+                     77:x:11:21:::\nbroken\nbad:x:nan:1::/:\n";
+        fs::write(etc.join("passwd"), users).unwrap();
+        let groups = "root:x:0:\nstaff:x:20:bob\naudio:x:29:bob,ann\nvideo:x:44:ann\n12:x:13:\n";
+        fs::write(etc.join("group"), groups).unwrap();
+        root
+    }
+
+    fn who(root: &Path, user: Option<&str>, group: Option<&str>) -> Result<Who, Error> {
+        let config = ImageConfig {
+            user: user.map(str::to_owned),
+            group: group.map(str::to_owned),
+            ..ImageConfig::default()
+        };
+        look_up(&config, root, None)
+    }
+
+    #[test]
+    fn names_come_before_numbers() {
+        let root = root();
+        let ids = |user, group| {
+            let who = who(root.path(), user, group).unwrap();
+            (who.uid, who.gid, who.groups)
+        };
+        assert_eq!(ids(None, None), (0, 0, vec![]));
+        assert_eq!(ids(Some("ann"), None), (10, 20, vec![29, 44]));
+        assert_eq!(ids(Some("10"), None), (10, 20, vec![29, 44]));
+        assert_eq!(ids(Some("77"), None), (11, 21, vec![]));
+        assert_eq!(ids(Some("5000"), None), (5000, 0, vec![]));
+        assert_eq!(ids(Some("ann"), Some("video")), (10, 44, vec![]));
+        assert_eq!(ids(Some("5000"), Some("12")), (5000, 13, vec![]));
+        assert_eq!(ids(Some("0"), Some("6000")), (0, 6000, vec![]));
+        let home = who(root.path(), Some("ann"), None).unwrap().home;
+        assert_eq!(home, Some("/home/ann".into()));
+        assert_eq!(who(root.path(), Some("77"), None).unwrap().home, None);
+    }
+
+    #[test]
+    fn who_is_not_there_is_an_error() {
+        let root = root();
+        for (user, group) in [
+            (Some("nobody"), None),
+            (Some("bad"), None),
+            (Some("-1"), None),
+            (Some("4294967295"), None),
+            (Some("ann"), Some("nogroup")),
+            (Some("ann"), Some("4294967295")),
+            (Some("/no/file"), None),
+        ] {
+            let who = who(root.path(), user, group);
+            assert!(
+                matches!(who, Err(Error::NoSuchId { .. })),
+                "{user:?}: {who:?}"
+            );
+        }
+        // Without the files numbers will do.
+        let bare = tempfile::tempdir().unwrap();
+        assert_eq!(who(bare.path(), Some("7"), Some("8")).unwrap().gid, 8);
+        assert!(who(bare.path(), Some("ann"), None).is_err());
+    }
+
+    #[test]
+    fn the_files_are_those_of_the_image() {
+        let outside = root();
+        let image = tempfile::tempdir().unwrap();
+        symlink(outside.path().join("etc"), image.path().join("etc")).unwrap();
+        assert!(who(image.path(), Some("ann"), None).is_err());
+        fs::remove_file(image.path().join("etc")).unwrap();
+        // A link that leads up is a link in the root.
+        fs::create_dir_all(image.path().join("lib")).unwrap();
+        fs::write(image.path().join("lib/passwd"), "ann:x:1:2:::\n").unwrap();
+        fs::create_dir(image.path().join("etc")).unwrap();
+        symlink("../../../lib/passwd", image.path().join("etc/passwd")).unwrap();
+        assert_eq!(who(image.path(), Some("ann"), None).unwrap().uid, 1);
+    }
+
+    #[test]
+    fn a_file_names_its_owner_by_the_report() {
+        let root = root();
+        let config = ImageConfig {
+            user: Some("/etc/passwd".into()),
+            group: Some("/etc/group".into()),
+            ..ImageConfig::default()
+        };
+        let report = Report {
+            owners: vec![Owner {
+                path: "etc/passwd".into(),
+                uid: 5,
+                gid: 6,
+            }],
+            ..Report::default()
+        };
+        let who = look_up(&config, root.path(), Some(&report)).unwrap();
+        assert_eq!((who.uid, who.gid), (5, 0));
+        let own = fs::metadata(root.path().join("etc/group")).unwrap();
+        let who = look_up(&config, root.path(), None).unwrap();
+        assert_eq!((who.uid, who.gid), (own.uid(), own.gid()));
+    }
+}

@@ -3,7 +3,7 @@
 use tar::GnuSparseHeader;
 
 use crate::error::EntryProblem;
-use crate::tarball::{Segment, number};
+use crate::tarball::{Records, Segment, number};
 
 type Result<T> = std::result::Result<T, EntryProblem>;
 
@@ -41,7 +41,7 @@ pub(crate) fn of_block(block: &[u8; 512]) -> Result<(Vec<Segment>, bool)> {
 }
 
 /// What the records of an extended header say; `None` if the file is not sparse.
-pub(crate) fn of_pax(records: &[(Vec<u8>, Vec<u8>)]) -> Result<Option<Pax>> {
+pub(crate) fn of_pax(records: &Records) -> Result<Option<Pax>> {
     let find = |wanted: &str| {
         let found = records.iter().rev().find(|(k, _)| k == wanted.as_bytes());
         found.map(|(_, value)| value.as_slice())

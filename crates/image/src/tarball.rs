@@ -16,6 +16,9 @@ use crate::{Limit, Limits};
 
 const BLOCK: u64 = 512;
 
+/// Keys with their values, in the order of the archive.
+pub(crate) type Records = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -47,7 +50,7 @@ pub(crate) struct Entry {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) mtime: i64,
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) xattrs: Records,
 }
 
 /// A reader that can pass over bytes, perhaps faster than by reading them.
@@ -102,7 +105,7 @@ pub(crate) struct Tar<'l, R> {
 struct Extra {
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
-    pax: Vec<(Vec<u8>, Vec<u8>)>,
+    pax: Records,
 }
 
 impl Extra {
@@ -237,7 +240,7 @@ impl<'l, R: Source> Tar<'l, R> {
         Ok(text)
     }
 
-    fn pax(&mut self, size: u64) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    fn pax(&mut self, size: u64) -> Result<Records, Error> {
         let bytes = self.document(size)?;
         let records = pax_records(&bytes)
             .ok_or(EntryProblem::Header("extended header"))
@@ -480,7 +483,7 @@ fn sum_is_right(block: &[u8; 512]) -> bool {
 }
 
 /// `LENGTH KEY=VALUE\n`, again and again; `None` if it is anything else.
-fn pax_records(mut bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+fn pax_records(mut bytes: &[u8]) -> Option<Records> {
     let mut records = Vec::new();
     // Some writers fill the rest with zeros.
     while !bytes.is_empty() && bytes.iter().any(|b| *b != 0) {
@@ -515,7 +518,7 @@ fn mtime(header: &tar::Header, extra: &Extra) -> i64 {
         .unwrap_or(0)
 }
 
-fn xattrs(extra: &Extra) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn xattrs(extra: &Extra) -> Records {
     extra
         .pax
         .iter()

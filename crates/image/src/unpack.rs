@@ -554,6 +554,9 @@ impl<R: Source> Layer<'_, '_, R> {
             // A link to itself changes nothing; making room for it would take it away.
             return Ok(());
         }
+        if from_path.starts_with(&join(&at, b"")) {
+            return Err(self.problem(EntryProblem::LinkReplacesTarget(said)));
+        }
         self.make(place, name, "link", |fd, name| {
             let old = OsStr::from_bytes(&from_name);
             sys::linkat(from.fd(), old, fd, name, AtFlags::empty())

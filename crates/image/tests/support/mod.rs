@@ -19,10 +19,10 @@ use tempfile::TempDir;
 
 /// A tar archive being written. Nothing is checked.
 #[derive(Debug, Clone, Default)]
-pub struct Tar(pub Vec<u8>);
+pub(crate) struct Tar(pub(crate) Vec<u8>);
 
 /// A header with a name of at most 100 bytes.
-pub fn header(name: &[u8], kind: u8, size: u64, link: &[u8], mode: u32) -> [u8; 512] {
+pub(crate) fn header(name: &[u8], kind: u8, size: u64, link: &[u8], mode: u32) -> [u8; 512] {
     let mut block = [0; 512];
     block[..name.len()].copy_from_slice(name);
     block[100..108].copy_from_slice(format!("{mode:07o}\0").as_bytes());
@@ -43,47 +43,47 @@ pub fn header(name: &[u8], kind: u8, size: u64, link: &[u8], mode: u32) -> [u8; 
 }
 
 /// Makes the checksum of a header right.
-pub fn sum(block: &mut [u8; 512]) {
+pub(crate) fn sum(block: &mut [u8; 512]) {
     block[148..156].copy_from_slice(b"        ");
     let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }
 
 impl Tar {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    pub fn raw(mut self, block: &[u8; 512], data: &[u8]) -> Self {
+    pub(crate) fn raw(mut self, block: &[u8; 512], data: &[u8]) -> Self {
         self.0.extend_from_slice(block);
         self.0.extend_from_slice(data);
         self.0.resize(self.0.len().next_multiple_of(512), 0);
         self
     }
 
-    pub fn entry(self, name: &[u8], kind: u8, link: &[u8], mode: u32, data: &[u8]) -> Self {
+    pub(crate) fn entry(self, name: &[u8], kind: u8, link: &[u8], mode: u32, data: &[u8]) -> Self {
         let block = header(name, kind, data.len() as u64, link, mode);
         self.raw(&block, data)
     }
 
-    pub fn file(self, name: impl AsRef<[u8]>, data: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn file(self, name: impl AsRef<[u8]>, data: impl AsRef<[u8]>) -> Self {
         self.entry(name.as_ref(), b'0', b"", 0o644, data.as_ref())
     }
 
-    pub fn dir(self, name: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn dir(self, name: impl AsRef<[u8]>) -> Self {
         self.entry(name.as_ref(), b'5', b"", 0o755, b"")
     }
 
-    pub fn symlink(self, name: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn symlink(self, name: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Self {
         self.entry(name.as_ref(), b'2', to.as_ref(), 0o777, b"")
     }
 
-    pub fn link(self, name: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn link(self, name: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Self {
         self.entry(name.as_ref(), b'1', to.as_ref(), 0o644, b"")
     }
 
     /// An extended header for the next entry.
-    pub fn pax(self, records: &[(&str, &[u8])]) -> Self {
+    pub(crate) fn pax(self, records: &[(&str, &[u8])]) -> Self {
         let mut data = Vec::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
@@ -98,20 +98,20 @@ impl Tar {
         self.entry(b"pax", b'x', b"", 0o644, &data)
     }
 
-    pub fn end(mut self) -> Vec<u8> {
+    pub(crate) fn end(mut self) -> Vec<u8> {
         self.0.extend_from_slice(&[0; 1024]);
         self.0
     }
 }
 
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
 /// An OCI layout with these layers, each as it is to be stored and the digest it has decompressed.
-pub fn oci(dir: &Path, layers: &[Vec<u8>], config: &str) {
+pub(crate) fn oci(dir: &Path, layers: &[Vec<u8>], config: &str) {
     fs::create_dir_all(dir.join("blobs/sha256")).unwrap();
     let blob = |bytes: &[u8]| {
         let digest = Digest::of(bytes);
@@ -157,13 +157,13 @@ pub fn oci(dir: &Path, layers: &[Vec<u8>], config: &str) {
 }
 
 /// A directory to unpack into, with a tree beside it that nobody may touch.
-pub struct Yard {
+pub(crate) struct Yard {
     dir: TempDir,
     before: Vec<String>,
 }
 
 impl Yard {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let canary = dir.path().join("canary");
         fs::create_dir_all(canary.join("dir")).unwrap();
@@ -176,15 +176,15 @@ impl Yard {
         yard
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn canary(&self) -> PathBuf {
+    pub(crate) fn canary(&self) -> PathBuf {
         self.dir.path().join("canary")
     }
 
-    pub fn target(&self) -> PathBuf {
+    pub(crate) fn target(&self) -> PathBuf {
         self.dir.path().join("target")
     }
 
@@ -227,12 +227,12 @@ impl Yard {
 
     /// # Panics
     /// If anything outside of the target is not as it was.
-    pub fn check(&self, what: &str) {
+    pub(crate) fn check(&self, what: &str) {
         assert_eq!(self.outside(), self.before, "{what}");
     }
 
     /// Removes the target, for the next case.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         if self.target().exists() {
             // Modes may be anything.
             make_removable(&self.target());
@@ -253,7 +253,7 @@ fn make_removable(dir: &Path) {
 }
 
 /// What is in a tree: kind and content by path. Files that are one file have the same content.
-pub fn listing(root: &Path) -> BTreeMap<PathBuf, String> {
+pub(crate) fn listing(root: &Path) -> BTreeMap<PathBuf, String> {
     let mut seen = BTreeMap::new();
     let mut todo = vec![root.to_owned()];
     while let Some(dir) = todo.pop() {
@@ -277,6 +277,6 @@ pub fn listing(root: &Path) -> BTreeMap<PathBuf, String> {
     seen
 }
 
-pub fn name(bytes: &[u8]) -> PathBuf {
+pub(crate) fn name(bytes: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(bytes))
 }
