@@ -132,6 +132,31 @@ pub(crate) fn unpack_hashed(
     options: &UnpackOptions,
     used: &Record,
 ) -> Result<(Record, Digest), Error> {
+    unpack_rest(archive, algorithm, tree, reading, options, used).map_err(|error| match error {
+        // What was reached is what the other layers have left of the limit.
+        Error::Limit { limit, entry, .. } if limit == Limit::Bytes || limit == Limit::Names => {
+            let allowed = match limit {
+                Limit::Bytes => options.limits.bytes,
+                _ => options.limits.names,
+            };
+            Error::Limit {
+                limit,
+                allowed,
+                entry,
+            }
+        }
+        other => other,
+    })
+}
+
+fn unpack_rest(
+    archive: impl Read,
+    algorithm: Algorithm,
+    tree: &mut Tree,
+    reading: Reading,
+    options: &UnpackOptions,
+    used: &Record,
+) -> Result<(Record, Digest), Error> {
     let limits = Limits {
         entries: options.limits.entries.saturating_sub(used.entries),
         names: options.limits.names.saturating_sub(used.names),

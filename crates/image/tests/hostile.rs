@@ -763,6 +763,7 @@ fn limits_count_all_layers() {
             result,
             Err(Error::Limit {
                 limit: Limit::Bytes,
+                allowed: 20_000,
                 ..
             })
         ),
