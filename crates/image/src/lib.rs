@@ -1,0 +1,32 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod appc;
+mod assemble;
+mod cache;
+mod compress;
+mod config;
+mod digest;
+mod error;
+mod image;
+mod limits;
+mod lock;
+mod oci;
+mod passwd;
+mod platform;
+mod record;
+mod sparse;
+mod store;
+mod tarball;
+mod tree;
+mod unpack;
+
+pub use cache::{Cache, CacheEntry, CacheKind, CachedRoot};
+pub use config::{BASE_PATH, EventHandler, ImageConfig, Isolator, Process, Unsupported, Volume};
+pub use digest::{Digest, DigestError};
+pub use error::{EntryProblem, Error};
+pub use image::{Format, Image, OpenOptions};
+pub use limits::{Limit, Limits};
+pub use platform::{Platform, PlatformError};
+pub use record::{LeftOut, Owner, Report};
+pub use unpack::{Ownership, UnpackOptions, unpack};
