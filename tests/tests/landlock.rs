@@ -294,3 +294,40 @@ fn a_command_that_may_mount_may_mount() {
     assert!(!covered.contains(&"files"), "{covered:?}");
     assert!(Path::new("/tmp").exists());
 }
+
+/// What is left of an isolation of IPC that could not be had, and was not insisted on.
+#[test]
+fn where_ipc_cannot_be_isolated_there_are_no_message_queues() {
+    if !abi(Landlock::FILES) {
+        return;
+    }
+    let queues = |backend: &'static str, ipc| {
+        let mut sandbox = Sandbox::new(Root::Host).backends([backend]);
+        let config = sandbox.config_mut();
+        config.namespaces.ipc = ipc;
+        for feature in [
+            Feature::Ipc,
+            Feature::Network,
+            Feature::Uts,
+            Feature::Cgroup,
+        ] {
+            config.prefer.insert(feature);
+        }
+        config.root_access = Some(sandboxlib::RootAccess::ReadWrite);
+        let checked = sandbox.check().ok()?;
+        let Launch::Direct(script) = checked.launch else {
+            panic!("{backend} is a script")
+        };
+        let mut walls = script.steps.iter().filter_map(|step| match step {
+            Step::Landlock(landlock) => landlock.files.clone(),
+            _ => None,
+        });
+        Some(walls.next().unwrap().queues)
+    };
+    assert_eq!(queues("userns", Isolation::Isolated), Some(true));
+    assert_eq!(queues("userns", Isolation::Shared), Some(true));
+    // An ordinary user has no chroot.
+    let root = fs::read_dir("/root").is_ok();
+    assert_eq!(queues("chroot", Isolation::Isolated), root.then_some(false));
+    assert_eq!(queues("chroot", Isolation::Shared), root.then_some(true));
+}

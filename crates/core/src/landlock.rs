@@ -37,6 +37,9 @@ pub struct FileRules {
     /// `writable` and those that the sandbox has made itself. Without effect before
     /// [`Landlock::SOCKETS`]; what is there when it is planned has been closed by the plan anyway.
     pub sockets: Vec<SandboxPath>,
+    /// POSIX message queues can be opened (mq_overview(7)). They are files that are nowhere below
+    /// the root. Not where IPC was to be isolated, less would do, and this is the less.
+    pub queues: bool,
 }
 
 impl Landlock {
@@ -72,7 +75,10 @@ impl Landlock {
         let may_mount = keep.contains(CapSet::SYS_ADMIN) || config.config().allow_nested;
         Some(Self {
             abi,
-            files: (!may_mount).then(|| FileRules::of(plan)),
+            files: (!may_mount).then(|| FileRules {
+                queues: !left_open(Feature::Ipc),
+                ..FileRules::of(plan)
+            }),
             no_signals: pid == Isolation::Isolated || left_open(Feature::Pid),
             no_ports: left_open(Feature::Network) && abi >= Self::TCP,
         })

@@ -57,6 +57,7 @@ pub(super) fn wall(wanted: &Landlock) -> core::result::Result<Wall, SpawnError> 
     let mut wall = Wall {
         handled: [0, ports, scopes],
         rules: Vec::new(),
+        queues: false,
     };
     if let Some(files) = &wanted.files {
         let mut handled = READ | WRITE;
@@ -68,6 +69,7 @@ pub(super) fn wall(wanted: &Landlock) -> core::result::Result<Wall, SpawnError> 
         }
         wall.handled[0] = handled;
         wall.rules = rules(files, handled)?;
+        wall.queues = files.queues;
     }
     Ok(wall)
 }
@@ -105,7 +107,9 @@ pub(super) fn restrict(wall: &Wall, init: Fd, streams: &[(Fd, Fd)]) -> Result<()
         add(ruleset.fd(), init, EXECUTE | READ_FILE)
             .or_else(unless_no_file)
             .named(Call::LandlockRule)?;
-        allow_queues(ruleset.fd())?;
+        if wall.queues {
+            allow_queues(ruleset.fd())?;
+        }
         for fd in given(streams) {
             allow_reopening(ruleset.fd(), fd, handled)?;
         }

@@ -135,6 +135,8 @@ pub(super) struct Wall {
     pub(super) handled: [u64; 3],
     /// What is allowed below a path.
     pub(super) rules: Vec<(CString, u64)>,
+    /// POSIX message queues are allowed.
+    pub(super) queues: bool,
 }
 
 /// What a shadow directory holds.
