@@ -37,7 +37,7 @@ const OPEN: &[Open] = &[
         CHROOT,
         Escaped,
         NO_BOUNDARY,
-        &["unix-proc", "sysv-shm", "posix-mq"],
+        &["unix-proc", "sysv-shm"],
     ),
     open(
         BWRAP,
