@@ -22,4 +22,4 @@ pub(crate) const NO_NETWORK_NAMESPACES: &str =
 pub(crate) const NO_PROCESSES: &str = "exec prlimit --nproc=1 $RUN";
 
 /// In a sandbox of ours; `$R` is run-sandbox.
-pub(crate) const NESTED: &str = "exec $R --env PATH=$PATH / $RUN";
+pub(crate) const NESTED: &str = "exec $R --allow-nested --readable ${R%/*} --env PATH=$PATH / $RUN";

@@ -33,12 +33,7 @@ const OPEN: &[Open] = &[
         ON_PURPOSE,
         &["stdin-directory", "stdout-reopen"],
     ),
-    open(
-        CHROOT,
-        Escaped,
-        NO_BOUNDARY,
-        &["unix-proc", "sysv-shm"],
-    ),
+    open(CHROOT, Escaped, NO_BOUNDARY, &["unix-proc", "sysv-shm"]),
     open(
         BWRAP,
         Escaped,
