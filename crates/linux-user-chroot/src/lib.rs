@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use sandboxlib_config::{Capabilities, Config, UserNamespace};
 use sandboxlib_core::{
     Backend, CapSet, EffectiveConfig, HelperArg, HelperCall, HelperFact, HostFacts, Launch,
-    NamespaceSet, Os, PrepareError, Reason, Started, Step, Support,
+    NamespaceSet, Os, PrepareError, ProcessLimits, Reason, Started, Step, Support,
 };
 use sandboxlib_mount::MountPlan;
 
@@ -76,6 +76,9 @@ impl Backend for LinuxUserChroot {
         if facts.setgroups && facts.capabilities.contains(CapSet::SETGID) {
             call.before.push(Step::ClearGroups);
         }
+        // Children of its own are in the same namespace of users as others.
+        let each = ProcessLimits::wanted(config, facts, false);
+        call.before.extend(each.map(Step::ProcessLimits));
         let wanted = NamespaceSet::asked_for(config);
         let mut options = 1;
         for (there, option) in [

@@ -6,8 +6,9 @@ use std::str::FromStr;
 
 use lexopt::{Arg, Parser};
 use sandboxlib::config::{
-    Access, FeatureSet, Mount, MountKind, MountSetting, Namespace, SandboxPath, Seccomp, Settings,
-    parse_duration, parse_permissions, parse_size,
+    Access, ControlGroups, FeatureSet, Mount, MountKind, MountSetting, Namespace, SandboxPath,
+    Seccomp, Settings, parse_count, parse_duration, parse_permissions, parse_size,
+    parse_size_or_none,
 };
 use sandboxlib::core::CapSet;
 
@@ -31,6 +32,7 @@ pub(crate) struct Args {
     pub(crate) seccomp: Option<PathBuf>,
     pub(crate) explain: Option<Format>,
     pub(crate) report: Option<PathBuf>,
+    pub(crate) report_format: ReportFormat,
     pub(crate) verbose: bool,
 }
 
@@ -39,6 +41,15 @@ pub(crate) struct Args {
 pub(crate) enum Format {
     Text,
     Json,
+}
+
+/// How a report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum ReportFormat {
+    #[default]
+    Json,
+    /// The meta file of isolate(1).
+    Isolate,
 }
 
 /// Options that belong to the mount that follows them.
@@ -323,7 +334,24 @@ fn take(
             set.env.insert(name, value);
         }
         Id::InheritEnv => set.inherit_env = Some(true),
-        Id::Timeout => set.timeout = Some(given.read(parse_duration)?),
+        Id::Timeout => set.limits.wall = Some(given.read(parse_duration)?),
+        Id::KillAfter => set.limits.kill_after = Some(given.read(parse_duration)?),
+        Id::CpuTime => set.limits.cpu_time = Some(given.read(parse_duration)?),
+        Id::Memory => set.limits.memory = Some(given.read(parse_size)?),
+        Id::Processes => set.limits.processes = Some(given.read(parse_count)?),
+        Id::Output => set.limits.output = Some(given.read(parse_size)?),
+        Id::FileSize => set.limits.file_size = Some(given.read(parse_size)?),
+        Id::OpenFiles => set.limits.open_files = Some(given.read(parse_count)?),
+        Id::Stack => set.limits.stack = Some(given.read(parse_size)?),
+        Id::Core => set.limits.core = Some(given.read(parse_size_or_none)?),
+        Id::Cgroup => {
+            let word = given.full(0)?;
+            set.control_groups = Some(match word.to_str() {
+                Some("auto") => ControlGroups::Auto,
+                Some("none") => ControlGroups::None,
+                _ => ControlGroups::Below(word.into()),
+            });
+        }
         Id::Config => {
             if args.config.replace(given.host_path(0)?).is_some() {
                 return Err(given.wrong("only one file can be read"));
@@ -331,6 +359,15 @@ fn take(
         }
         Id::Explain => {
             args.explain = Some(format(opt, given.values.into_iter().next())?);
+        }
+        Id::ReportFormat => {
+            args.report_format = match given.text()? {
+                "json" => ReportFormat::Json,
+                "isolate" => ReportFormat::Isolate,
+                other => {
+                    return Err(given.wrong(format_args!("{other:?} is neither json nor isolate")));
+                }
+            }
         }
         Id::Report => args.report = Some(given.host_path(0)?),
         Id::Verbose => args.verbose = true,

@@ -22,6 +22,7 @@ use posix as system;
 mod caller;
 mod ending;
 mod helper;
+mod limits;
 mod prepared;
 mod rehearsal;
 mod run;
@@ -35,6 +36,7 @@ pub use prepared::Prepared;
 pub use rehearsal::{Rehearsal, hints};
 pub use run::{Run, Stdio};
 pub use signals::block_signals;
+pub use streams::Stream;
 pub use system::{Child, HostView, OS, Signaller, diagnose, diagnose_command, doctor, facts};
 
 /// The signals that a program which stands for a sandboxed command passes on to it when it gets

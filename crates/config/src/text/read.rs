@@ -11,9 +11,12 @@ use std::time::Duration;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::{
-    HostSecrets, MountSetting, Namespace, Settings, parse_duration, parse_permissions, parse_size,
+    HostSecrets, MountSetting, Namespace, Settings, parse_count, parse_duration, parse_permissions,
+    parse_size, parse_size_or_none,
 };
-use crate::{Access, FeatureSet, Mount, MountKind, Network, SandboxPath, Seccomp};
+use crate::{
+    Access, ControlGroups, FeatureSet, Limits, Mount, MountKind, Network, SandboxPath, Seccomp,
+};
 
 /// A type that is written as text.
 pub(super) trait FromText: Sized {
@@ -182,6 +185,42 @@ impl FromText for Size {
     }
     fn from_number(bytes: &str) -> Option<Result<Self, String>> {
         Some(Self::from_text(bytes))
+    }
+}
+
+/// A size that may be 0.
+struct SizeOrNone(u64);
+
+impl FromText for SizeOrNone {
+    const WHAT: &'static str = "a size such as \"64M\", or 0";
+    fn from_text(text: &str) -> Result<Self, String> {
+        parse_size_or_none(text).map(Self).map_err(|e| e.0)
+    }
+    fn from_number(bytes: &str) -> Option<Result<Self, String>> {
+        Some(Self::from_text(bytes))
+    }
+}
+
+struct Count(u64);
+
+impl FromText for Count {
+    const WHAT: &'static str = "a number from 1 up";
+    fn from_text(text: &str) -> Result<Self, String> {
+        parse_count(text).map(Self).map_err(|e| e.0)
+    }
+    fn from_number(n: &str) -> Option<Result<Self, String>> {
+        Some(Self::from_text(n))
+    }
+}
+
+impl FromText for ControlGroups {
+    const WHAT: &'static str = "\"auto\", \"none\" or a path of the host";
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::None),
+            path => PathBuf::from_text(path).map(Self::Below),
+        }
     }
 }
 
@@ -478,6 +517,16 @@ struct RawSettings {
     env: Option<Environment>,
     inherit_env: Option<bool>,
     timeout: Option<Text<Duration>>,
+    cpu_time: Option<Text<Duration>>,
+    memory: Option<Text<Size>>,
+    processes: Option<Text<Count>>,
+    file_size: Option<Text<Size>>,
+    open_files: Option<Text<Count>>,
+    stack: Option<Text<Size>>,
+    core: Option<Text<SizeOrNone>>,
+    output: Option<Text<Size>>,
+    kill_after: Option<Text<Duration>>,
+    cgroup: Option<Text<ControlGroups>>,
     command: Option<Many<OsString>>,
 }
 
@@ -536,7 +585,19 @@ impl RawSettings {
                 .env
                 .map_or_else(BTreeMap::new, |Environment(variables)| variables),
             inherit_env: self.inherit_env,
-            timeout: self.timeout.map(|Text(time)| time),
+            limits: Limits {
+                wall: self.timeout.map(|Text(time)| time),
+                cpu_time: self.cpu_time.map(|Text(time)| time),
+                memory: self.memory.map(|Text(Size(bytes))| bytes),
+                processes: self.processes.map(|Text(Count(n))| n),
+                file_size: self.file_size.map(|Text(Size(bytes))| bytes),
+                open_files: self.open_files.map(|Text(Count(n))| n),
+                stack: self.stack.map(|Text(Size(bytes))| bytes),
+                core: self.core.map(|Text(SizeOrNone(bytes))| bytes),
+                output: self.output.map(|Text(Size(bytes))| bytes),
+                kill_after: self.kill_after.map(|Text(time)| time),
+            },
+            control_groups: self.cgroup.map(|Text(groups)| groups),
             command: self.command.map(|Many(words)| words),
         })
     }
@@ -586,6 +647,16 @@ mod tests {
             cwd = "/build"
             inherit-env = false
             timeout = "1.5m"
+            cpu-time = 10
+            memory = "512M"
+            processes = 64
+            file-size = "1G"
+            open-files = 256
+            stack = "8M"
+            core = 0
+            output = "1M"
+            kill-after = "5s"
+            cgroup = "/sys/fs/cgroup/mine"
             command = ["make", "check"]
             [env]
             LANG = "C.UTF-8"
@@ -629,7 +700,21 @@ mod tests {
         );
         assert_eq!(config.capabilities, Capabilities::Only(vec![]));
         assert!(config.prefer.contains(Feature::Mask) && config.prefer.contains(Feature::Pid));
-        assert_eq!(settings.timeout, Some(Duration::from_secs(90)));
+        let limits = Limits {
+            wall: Some(Duration::from_secs(90)),
+            cpu_time: Some(Duration::from_secs(10)),
+            memory: Some(512 << 20),
+            processes: Some(64),
+            file_size: Some(1 << 30),
+            open_files: Some(256),
+            stack: Some(8 << 20),
+            core: Some(0),
+            output: Some(1 << 20),
+            kill_after: Some(Duration::from_secs(5)),
+        };
+        assert_eq!(config.limits, limits);
+        let below = ControlGroups::Below("/sys/fs/cgroup/mine".into());
+        assert_eq!(config.control_groups, below);
         assert_eq!(settings.env[&OsString::from("HOME")], None);
         assert_eq!(
             config.mounts[3].kind,
@@ -660,9 +745,12 @@ mod tests {
                 mode: 0o644
             }
         );
-        assert_eq!(read("timeout = 2").timeout, Some(Duration::from_secs(2)));
         assert_eq!(
-            read("timeout = 0.5").timeout,
+            read("timeout = 2").limits.wall,
+            Some(Duration::from_secs(2))
+        );
+        assert_eq!(
+            read("timeout = 0.5").limits.wall,
             Some(Duration::from_millis(500))
         );
         assert_eq!(read("root = true").gid, Some(0));
@@ -677,6 +765,8 @@ mod tests {
                 "red-only",
             ),
             ("network = \"none\"", "neither \"isolated\" nor", "\"none\""),
+            ("processes = 0", "not a number from 1 up", "0"),
+            ("memory = \"all\"", "not a size", "\"all\""),
             ("timeout = \"soon\"", "not a span of time", "\"soon\""),
             ("timeout = 0", "no time at all", "0"),
             ("timeout = -1.5", "not a span of time", "-1.5"),

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use sandboxlib_config::{Access, SandboxPath};
 use sandboxlib_core::{
-    ChildScript, FailedStep, IdRange, MapWriter, NamespaceSet, SpawnError, Step, SyscallFilter,
+    ChildScript, FailedStep, IdRange, MapWriter, NamespaceSet, ProcessLimits, SpawnError, Step,
+    SyscallFilter, TreeLimits,
 };
 use sandboxlib_mount::{Attributes, BindSource, Node, PlanStep, ShadowEntry};
 use sandboxlib_seccomp::{Arch, compile};
@@ -33,6 +34,10 @@ pub(super) struct Lowered {
     pub(super) close_range: bool,
     /// The system call filter of the command.
     pub(super) filter: Option<Filter>,
+    /// The limits of all processes together.
+    pub(super) tree: Option<TreeLimits>,
+    /// Those of each process, as the init program takes them, and the step of the script.
+    pub(super) limits: Option<(CString, u32)>,
 }
 
 impl Lowered {
@@ -100,6 +105,8 @@ pub(super) fn lower(script: &ChildScript) -> Result<Lowered, SpawnError> {
             slots: 0,
             close_range: sys::has(Asked::CloseRange),
             filter: None,
+            tree: None,
+            limits: None,
         },
         step: 0,
         sources: 0,
@@ -156,6 +163,13 @@ pub(crate) fn filter_program(filter: &SyscallFilter) -> Result<Vec<u8>, SpawnErr
     Ok(program.to_bytes())
 }
 
+/// `RESOURCE=MOST` pairs, separated by commas.
+fn process_limits(limits: &ProcessLimits) -> Result<CString, SpawnError> {
+    let pairs = crate::limits::resources(limits);
+    let pairs: Vec<String> = pairs.map(|(name, most)| format!("{name}={most}")).collect();
+    text(pairs.join(","))
+}
+
 fn needs_scratch(script: &ChildScript) -> bool {
     script.steps.iter().any(|step| {
         matches!(
@@ -208,6 +222,7 @@ impl Lowering {
             Step::LimitNamespaces => self.op(Action::LimitNamespaces {
                 required: !self.closes_namespaces,
             }),
+            Step::TreeLimits(limits) => self.tree_limits(limits),
             Step::TimeNamespace => self.op(Action::TimeNamespace),
             Step::PrivateMounts => self.op(Action::PrivateMounts),
             Step::Mount(step) => self.mount(step)?,
@@ -239,6 +254,9 @@ impl Lowering {
             Step::Capabilities(keep) => self.op(Action::Capabilities(keep.bits())),
             Step::NoNewPrivs => self.op(Action::NoNewPrivs),
             Step::Landlock(wall) => self.op(Action::Landlock(landlock::wall(wall)?)),
+            Step::ProcessLimits(limits) => {
+                self.lowered.limits = Some((process_limits(limits)?, self.step));
+            }
             Step::SyscallFilter(filter) => {
                 if self.lowered.filter.is_some() {
                     return Err(refuse(step, "there is one already"));
@@ -248,6 +266,17 @@ impl Lowering {
             other => return Err(refuse(other, "this spawner does not know the step")),
         }
         Ok(())
+    }
+
+    fn tree_limits(&mut self, limits: &TreeLimits) {
+        if !limits.directories().is_empty() {
+            self.op(Action::EnterGroups);
+            // The view of the groups begins at the one that the child is in when it gets it.
+            if std::mem::take(&mut self.lowered.namespaces.cgroup) {
+                self.op(Action::CgroupNamespace);
+            }
+        }
+        self.lowered.tree = Some(limits.clone());
     }
 
     fn id_map(&mut self, uids: &[IdRange], gids: &[IdRange], writer: &MapWriter) {

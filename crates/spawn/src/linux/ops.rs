@@ -23,6 +23,9 @@ pub(super) enum Action {
         text: Vec<u8>,
     },
     AwaitMaps,
+    /// Enters the control groups that were made for this run.
+    EnterGroups,
+    CgroupNamespace,
     /// A failure counts unless something else sees to the same.
     LimitNamespaces {
         required: bool,

@@ -24,6 +24,8 @@ pub(super) struct Birth<'a> {
     pub(super) control: Fd,
     /// The init program.
     pub(super) init: Fd,
+    /// The files by which the control groups of this run are entered.
+    pub(super) groups: &'a [Fd],
     /// The program of the system call filter, for the init program to load.
     pub(super) filter: Option<Fd>,
     /// The arguments and the environment of the init program.
@@ -134,6 +136,17 @@ fn act(birth: &Birth<'_>, tree: &mut Tree<'_>, action: &Action) -> Result<()> {
             sys::write(file.fd(), text).named(Call::Write)
         }
         Action::AwaitMaps => await_word(birth.control),
+        Action::EnterGroups => {
+            for group in birth.groups {
+                // The process that writes it.
+                sys::write(*group, b"0").named(Call::Write)?;
+                raw::close(*group);
+            }
+            Ok(())
+        }
+        Action::CgroupNamespace => {
+            number(nr::UNSHARE, [CLONE_NEWCGROUP, 0, 0]).named(Call::Unshare)
+        }
         Action::LimitNamespaces { required } => match limit_namespaces() {
             Err(failed) if *required => Err(failed),
             _ => Ok(()),
@@ -158,6 +171,7 @@ fn act(birth: &Birth<'_>, tree: &mut Tree<'_>, action: &Action) -> Result<()> {
 }
 
 const CLONE_NEWTIME: usize = 0x80;
+const CLONE_NEWCGROUP: usize = 0x0200_0000;
 
 fn number(nr: usize, args: [usize; 3]) -> core::result::Result<(), Errno> {
     sys::numbers(nr, args)

@@ -1,0 +1,196 @@
+//! The limits of what all processes of a sandbox use together: control groups where there are
+//! any, and looking at the processes where there are none.
+
+mod cgroup;
+mod host;
+mod tree;
+
+use std::time::{Duration, Instant};
+
+use sandboxlib_config::Limit;
+use sandboxlib_core::{Bound, Counter, Means, Outcome, TreeLimits};
+
+pub(super) use cgroup::Groups;
+pub(super) use host::{cgroups, proc_tells};
+use tree::{Survey, Tree};
+
+/// How often the processes are looked at. A page fault takes a quarter of a microsecond at best,
+/// so what a processor can fill in this time is less than 200 MiB.
+const OFTEN: Duration = Duration::from_millis(10);
+
+/// How often what the kernel holds by itself is asked for, and processor time that cannot be used
+/// up before.
+const SELDOM: Duration = Duration::from_millis(25);
+
+/// Sees whether a sandbox keeps to its limits.
+#[derive(Debug)]
+pub(super) struct Monitor {
+    limits: TreeLimits,
+    groups: Groups,
+    tree: Tree,
+    /// Whether a limit is held by looking at the processes.
+    looks: bool,
+    next: Instant,
+    /// Whether memory was beyond its limit the last time, too.
+    doubtful: bool,
+    peak_memory: u64,
+    cpu: (Duration, Duration),
+}
+
+impl Monitor {
+    pub(super) fn new(limits: &TreeLimits, groups: Groups, init: u32) -> Self {
+        let limits = limits.clone();
+        let looks = by_looking(limits.cpu_time.as_ref())
+            || by_looking(limits.memory.as_ref())
+            || by_looking(limits.processes.as_ref());
+        Self {
+            limits,
+            groups,
+            tree: Tree::new(libc::pid_t::try_from(init).unwrap_or(0)),
+            looks,
+            next: Instant::now(),
+            doubtful: false,
+            peak_memory: 0,
+            cpu: (Duration::ZERO, Duration::ZERO),
+        }
+    }
+
+    /// When to look next.
+    pub(super) fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Looks, and tells which limit is exceeded.
+    pub(super) fn look(&mut self) -> Option<Limit> {
+        let began = Instant::now();
+        let exceeded = self.ask_groups().or_else(|| self.look_at_processes());
+        let now = Instant::now();
+        let pause = if self.doubtful {
+            Duration::from_millis(4)
+        } else if self.often() {
+            // It may not cost more than a few hundredths of a processor.
+            OFTEN.max((now - began) * 20)
+        } else {
+            SELDOM
+        };
+        self.next = now + pause;
+        exceeded
+    }
+
+    fn often(&self) -> bool {
+        by_looking(self.limits.memory.as_ref()) || by_looking(self.limits.processes.as_ref())
+    }
+
+    fn ask_groups(&mut self) -> Option<Limit> {
+        let counted = self.groups.read(&self.limits);
+        self.peak_memory = self.peak_memory.max(counted.peak_memory.unwrap_or(0));
+        self.cpu = counted.cpu.unwrap_or(self.cpu);
+        if counted.out_of_memory {
+            return Some(Limit::Memory);
+        }
+        if counted.out_of_processes {
+            return Some(Limit::Processes);
+        }
+        self.out_of_time()
+    }
+
+    fn look_at_processes(&mut self) -> Option<Limit> {
+        if !self.looks {
+            return None;
+        }
+        let memory = self
+            .limits
+            .memory
+            .as_ref()
+            .filter(|m| m.by == Counter::Accounting);
+        let survey = self.tree.survey(memory.is_some());
+        if let Some(processes) = &self.limits.processes
+            && processes.by == Counter::Accounting
+            && survey.tasks > processes.most
+        {
+            return Some(Limit::Processes);
+        }
+        let most = memory.map(|memory| memory.most);
+        if most.is_some_and(|most| self.exceeds_memory(survey, most)) {
+            return Some(Limit::Memory);
+        }
+        if by_looking(self.limits.cpu_time.as_ref()) {
+            let (user, system) = survey.ticks;
+            let time = |ticks: u64| tree::tick() * u32::try_from(ticks).unwrap_or(u32::MAX);
+            self.cpu = (self.cpu.0.max(time(user)), self.cpu.1.max(time(system)));
+        }
+        self.out_of_time()
+    }
+
+    /// What looks like too much may be shared, so it is counted again, exactly; and while a process
+    /// is made its memory may be seen twice, so it has to be too much two times in a row.
+    fn exceeds_memory(&mut self, survey: Survey, most: u64) -> bool {
+        if survey.memory <= most {
+            self.doubtful = false;
+            self.peak_memory = self.peak_memory.max(survey.memory);
+            return false;
+        }
+        let exact = self.tree.exact_memory();
+        self.peak_memory = self.peak_memory.max(exact);
+        if exact <= most {
+            self.doubtful = false;
+            return false;
+        }
+        std::mem::replace(&mut self.doubtful, true)
+    }
+
+    fn out_of_time(&self) -> Option<Limit> {
+        let limit = self.limits.cpu_time.as_ref()?;
+        (self.cpu.0 + self.cpu.1 >= limit.most).then_some(Limit::CpuTime)
+    }
+
+    /// Kills all that is left of the sandbox but its init program: what a control group holds, and
+    /// what descends from the init program. Where no process id namespace does it, processes that
+    /// left their group are found so.
+    pub(super) fn kill(&mut self) {
+        self.groups.kill();
+        // A process that is born while the others are looked at is found the next time.
+        for _ in 0..50 {
+            self.tree.survey(false);
+            if self.tree.members().next().is_none() {
+                return;
+            }
+            for pid in self.tree.members() {
+                let Some(pidfd) = cgroup::pidfd(pid) else {
+                    continue;
+                };
+                // Its number was another's if it is not the one that was found.
+                if self.tree.still_there(pid) {
+                    let _ = super::process::send_signal(&pidfd, libc::SIGKILL);
+                }
+            }
+        }
+    }
+
+    /// Adds what was measured to the outcome of a sandbox that has ended, and tells which limit
+    /// it has exceeded.
+    pub(super) fn finish(&mut self, outcome: &mut Outcome) -> Option<Limit> {
+        let exceeded = self.ask_groups();
+        let by = |counter: &Counter| counter.means();
+        if let Some(memory) = &self.limits.memory
+            && self.peak_memory > 0
+        {
+            outcome.peak_memory = Some(self.peak_memory);
+            outcome.memory_by = by(&memory.by);
+        }
+        let Some(limit) = &self.limits.cpu_time else {
+            return exceeded;
+        };
+        let waited = outcome.user + outcome.system;
+        if by(&limit.by) != Means::Accounting || self.cpu.0 + self.cpu.1 > waited {
+            (outcome.user, outcome.system) = self.cpu;
+            outcome.cpu_by = by(&limit.by);
+        }
+        let used = outcome.user + outcome.system;
+        exceeded.or((used >= limit.most).then_some(Limit::CpuTime))
+    }
+}
+
+fn by_looking<T>(bound: Option<&Bound<T>>) -> bool {
+    bound.is_some_and(|bound| bound.by == Counter::Accounting)
+}
