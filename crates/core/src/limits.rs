@@ -324,14 +324,17 @@ pub fn limit_steps(
     Ok((tree.map(Step::TreeLimits), each.map(Step::ProcessLimits)))
 }
 
-/// What is written into a tmpfs is memory, and where nobody counts it but its own size, that is
-/// bounded: a tmpfs without a size gets that of the limit of memory.
+/// What is written into a tmpfs is memory, and where no control group bounds it, its own size does:
+/// a tmpfs without a size can hold a little more than the limit of memory, so that whoever fills it
+/// is seen to be beyond the limit.
 #[must_use]
 pub fn bound_tmpfs(mut plan: MountPlan, config: &Config) -> MountPlan {
+    // No page is larger.
+    const LITTLE: u64 = 1 << 16;
     if let Some(most) = config.limits.memory {
         for step in &mut plan.steps {
             if let PlanStep::Tmpfs { size, .. } = step {
-                size.get_or_insert(most);
+                size.get_or_insert(most.saturating_add(LITTLE));
             }
         }
     }

@@ -549,8 +549,8 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "limit the memory of all processes together",
     )
     .more(
-        "With K, M, G or T for powers of 1024. To use more ends the run. A --tmpfs without --size \
-             is as large.",
+        "With K, M, G or T for powers of 1024. To use more ends the run. What is in a tmpfs \
+             counts.",
     ),
     option(
         Id::Processes,

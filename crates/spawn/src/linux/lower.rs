@@ -36,6 +36,8 @@ pub(super) struct Lowered {
     pub(super) filter: Option<Filter>,
     /// The limits of all processes together.
     pub(super) tree: Option<TreeLimits>,
+    /// Where there is a tmpfs, relative to the root.
+    pub(super) tmpfs: Vec<CString>,
     /// Those of each process, as the init program takes them, and the step of the script.
     pub(super) limits: Option<(CString, u32)>,
 }
@@ -106,6 +108,7 @@ pub(super) fn lower(script: &ChildScript) -> Result<Lowered, SpawnError> {
             close_range: sys::has(Asked::CloseRange),
             filter: None,
             tree: None,
+            tmpfs: Vec::new(),
             limits: None,
         },
         step: 0,
@@ -319,6 +322,7 @@ impl Lowering {
                 attributes: flags(*attributes),
             },
             PlanStep::Tmpfs { to, size, mode } => {
+                self.lowered.tmpfs.push(relative(to)?);
                 let mut options = vec![FsOption {
                     key: c"mode",
                     value: octal(*mode)?,

@@ -109,7 +109,7 @@ pub(super) fn start(
     let (pid, pidfd) = clone(lowered.namespaces, &stack, &birth)?;
     let mut child = Child::new(pid, pidfd, control, began, lowered.namespaces.pid, ours);
     if let (Some(tree), Some(groups)) = (&lowered.tree, groups) {
-        child.watch(Monitor::new(tree, groups, pid));
+        child.watch(Monitor::new(tree, groups, &lowered.tmpfs, pid));
     }
     drop(theirs);
     let told = write_maps(lowered, &mut child)

@@ -3,8 +3,10 @@
 
 mod cgroup;
 mod host;
+mod tmpfs;
 mod tree;
 
+use std::ffi::CString;
 use std::time::{Duration, Instant};
 
 use sandboxlib_config::Limit;
@@ -12,6 +14,7 @@ use sandboxlib_core::{Bound, Counter, Means, Outcome, TreeLimits};
 
 pub(super) use cgroup::Groups;
 pub(super) use host::{cgroups, proc_tells};
+use tmpfs::Mounts;
 use tree::{Survey, Tree};
 
 /// How often the processes are looked at. A page fault takes a quarter of a microsecond at best,
@@ -28,6 +31,8 @@ pub(super) struct Monitor {
     limits: TreeLimits,
     groups: Groups,
     tree: Tree,
+    init: libc::pid_t,
+    tmpfs: Mounts,
     /// Whether a limit is held by looking at the processes.
     looks: bool,
     next: Instant,
@@ -38,15 +43,18 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    pub(super) fn new(limits: &TreeLimits, groups: Groups, init: u32) -> Self {
+    pub(super) fn new(limits: &TreeLimits, groups: Groups, tmpfs: &[CString], init: u32) -> Self {
         let limits = limits.clone();
+        let init = libc::pid_t::try_from(init).unwrap_or(0);
         let looks = by_looking(limits.cpu_time.as_ref())
             || by_looking(limits.memory.as_ref())
             || by_looking(limits.processes.as_ref());
         Self {
             limits,
             groups,
-            tree: Tree::new(libc::pid_t::try_from(init).unwrap_or(0)),
+            tree: Tree::new(init),
+            init,
+            tmpfs: Mounts::new(tmpfs),
             looks,
             next: Instant::now(),
             doubtful: false,
@@ -98,11 +106,7 @@ impl Monitor {
         if !self.looks {
             return None;
         }
-        let memory = self
-            .limits
-            .memory
-            .as_ref()
-            .filter(|m| m.by == Counter::Accounting);
+        let memory = self.memory_by_looking();
         let survey = self.tree.survey(memory.is_some());
         if let Some(processes) = &self.limits.processes
             && processes.by == Counter::Accounting
@@ -110,8 +114,7 @@ impl Monitor {
         {
             return Some(Limit::Processes);
         }
-        let most = memory.map(|memory| memory.most);
-        if most.is_some_and(|most| self.exceeds_memory(survey, most)) {
+        if memory.is_some_and(|most| self.exceeds_memory(survey, most)) {
             return Some(Limit::Memory);
         }
         if by_looking(self.limits.cpu_time.as_ref()) {
@@ -125,14 +128,13 @@ impl Monitor {
     /// What looks like too much may be shared, so it is counted again, exactly; and while a process
     /// is made its memory may be seen twice, so it has to be too much two times in a row.
     fn exceeds_memory(&mut self, survey: Survey, most: u64) -> bool {
-        if survey.memory <= most {
-            self.doubtful = false;
-            self.peak_memory = self.peak_memory.max(survey.memory);
-            return false;
+        let files = self.tmpfs.used(self.init);
+        let mut used = survey.memory.with_files(files);
+        if used > most {
+            used = self.tree.exact_memory().with_files(files);
         }
-        let exact = self.tree.exact_memory();
-        self.peak_memory = self.peak_memory.max(exact);
-        if exact <= most {
+        self.peak_memory = self.peak_memory.max(used);
+        if used <= most {
             self.doubtful = false;
             return false;
         }
@@ -142,6 +144,11 @@ impl Monitor {
     fn out_of_time(&self) -> Option<Limit> {
         let limit = self.limits.cpu_time.as_ref()?;
         (self.cpu.0 + self.cpu.1 >= limit.most).then_some(Limit::CpuTime)
+    }
+
+    fn memory_by_looking(&self) -> Option<u64> {
+        let memory = self.limits.memory.as_ref()?;
+        (memory.by == Counter::Accounting).then_some(memory.most)
     }
 
     /// Kills all that is left of the sandbox but its init program: what a control group holds, and
@@ -167,10 +174,18 @@ impl Monitor {
         }
     }
 
+    /// Of a sandbox that has ended, what it wrote is still there.
+    fn left_in_files(&mut self) -> Option<Limit> {
+        let most = self.memory_by_looking()?;
+        let used = self.tmpfs.used(self.init);
+        self.peak_memory = self.peak_memory.max(used);
+        (used > most).then_some(Limit::Memory)
+    }
+
     /// Adds what was measured to the outcome of a sandbox that has ended, and tells which limit
     /// it has exceeded.
     pub(super) fn finish(&mut self, outcome: &mut Outcome) -> Option<Limit> {
-        let exceeded = self.ask_groups();
+        let exceeded = self.ask_groups().or_else(|| self.left_in_files());
         let by = |counter: &Counter| counter.means();
         if let Some(memory) = &self.limits.memory
             && self.peak_memory > 0

@@ -10,11 +10,33 @@ use super::super::facts::{number, whole};
 pub(super) struct Survey {
     /// Processes and threads, without the init program.
     pub(super) tasks: u64,
-    /// Anonymous and shared memory in bytes. What several processes share is counted for each,
-    /// so this is never less than what they use.
-    pub(super) memory: u64,
+    /// What several processes share is counted for each, so this is never less than what they
+    /// use.
+    pub(super) memory: Memory,
     /// Time of all that live and all that were waited for, in clock ticks: user, and kernel.
     pub(super) ticks: (u64, u64),
+}
+
+/// Memory of processes in bytes, as far as no file on a disk could give it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Memory {
+    pub(super) anonymous: u64,
+    /// Of anonymous mappings that are shared, and of files in a tmpfs.
+    pub(super) shared: u64,
+}
+
+impl Memory {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            anonymous: self.anonymous.saturating_add(other.anonymous),
+            shared: self.shared.saturating_add(other.shared),
+        }
+    }
+
+    /// All of it, where files in a tmpfs use `files`, of which it is not known how much is mapped.
+    pub(super) fn with_files(self, files: u64) -> u64 {
+        self.anonymous.saturating_add(self.shared.max(files))
+    }
 }
 
 /// One process.
@@ -76,7 +98,7 @@ impl Tree {
             }
             survey.tasks += process.threads;
             if with_memory {
-                survey.memory = survey.memory.saturating_add(resident(process.pid));
+                survey.memory = survey.memory.plus(resident(process.pid));
             }
         }
         for (key, own) in &self.seen {
@@ -103,15 +125,14 @@ impl Tree {
     /// The memory of the processes that were found last, where what is shared is divided among
     /// those that share it. It takes far longer, and says nothing of processes that the caller
     /// may not look into.
-    pub(super) fn exact_memory(&self) -> u64 {
+    pub(super) fn exact_memory(&self) -> Memory {
         let found = self.found.iter().filter(|p| p.pid != self.root);
-        found.fold(0u64, |sum, process| {
+        found.fold(Memory::default(), |sum, process| {
             // Until it executes something, a child of vfork has no memory of its own.
             if process.parent != self.root && same_memory(process.pid, process.parent) {
                 return sum;
             }
-            let bytes = proportional(process.pid).unwrap_or_else(|| resident(process.pid));
-            sum.saturating_add(bytes)
+            sum.plus(proportional(process.pid).unwrap_or_else(|| resident(process.pid)))
         })
     }
 
@@ -200,26 +221,31 @@ fn parse(pid: libc::pid_t, stat: &[u8]) -> Option<Process> {
     })
 }
 
-/// The anonymous and shared memory that a process has resident.
-fn resident(pid: libc::pid_t) -> u64 {
+/// What a process has resident.
+fn resident(pid: libc::pid_t) -> Memory {
     let status = whole(format!("/proc/{pid}/status")).unwrap_or_default();
-    kibibytes(&status, &["RssAnon:", "RssShmem:"])
+    Memory {
+        anonymous: kibibytes(&status, "RssAnon:"),
+        shared: kibibytes(&status, "RssShmem:"),
+    }
 }
 
 /// The same with each page divided by how many have it; nothing if that may not be known.
-fn proportional(pid: libc::pid_t) -> Option<u64> {
+fn proportional(pid: libc::pid_t) -> Option<Memory> {
     let rollup = whole(format!("/proc/{pid}/smaps_rollup"))?;
-    Some(kibibytes(&rollup, &["Pss_Anon:", "Pss_Shmem:"]))
+    Some(Memory {
+        anonymous: kibibytes(&rollup, "Pss_Anon:"),
+        shared: kibibytes(&rollup, "Pss_Shmem:"),
+    })
 }
 
-/// The sum of lines such as `RssAnon:     120 kB`, in bytes.
-fn kibibytes(text: &[u8], keys: &[&str]) -> u64 {
-    text.split(|b| *b == b'\n')
-        .filter_map(|line| {
-            let rest = keys.iter().find_map(|k| line.strip_prefix(k.as_bytes()))?;
-            number::<u64>(rest.strip_suffix(b"kB")?.trim_ascii())
-        })
-        .fold(0u64, |sum, n| sum.saturating_add(n.saturating_mul(1024)))
+/// The number in the line `RssAnon:     120 kB`, in bytes.
+fn kibibytes(text: &[u8], key: &str) -> u64 {
+    let number = text.split(|b| *b == b'\n').find_map(|line| {
+        let rest = line.strip_prefix(key.as_bytes())?;
+        number::<u64>(rest.strip_suffix(b"kB")?.trim_ascii())
+    });
+    number.unwrap_or(0).saturating_mul(1024)
 }
 
 /// Whether two processes share all memory (kcmp(2), `KCMP_VM`).
@@ -254,10 +280,18 @@ mod tests {
     }
 
     #[test]
-    fn kibibytes_are_summed() {
+    fn kibibytes_of_a_line() {
         let status = b"VmRSS:\t 9 kB\nRssAnon:\t     120 kB\nRssFile:\t 7 kB\nRssShmem:\t 8 kB\nx";
-        assert_eq!(kibibytes(status, &["RssAnon:", "RssShmem:"]), 128 * 1024);
-        assert_eq!(kibibytes(b"RssAnon: x kB", &["RssAnon:"]), 0);
+        assert_eq!(kibibytes(status, "RssAnon:"), 120 * 1024);
+        assert_eq!(kibibytes(status, "RssShmem:"), 8 * 1024);
+        for text in [&b""[..], b"RssAnon: x kB", b"RssAnon: 5", b"RssAnon: 5 MB"] {
+            assert_eq!(kibibytes(text, "RssAnon:"), 0);
+        }
+        let memory = Memory {
+            anonymous: 5,
+            shared: 3,
+        };
+        assert_eq!((memory.with_files(2), memory.with_files(4)), (8, 9));
     }
 
     /// Both ways of finding processes find the same, and what they use.
@@ -279,15 +313,15 @@ mod tests {
             tree.lists_children &= lists_children;
             let survey = tree.survey(true);
             assert_eq!(survey.tasks, 1, "the sleep");
-            assert!(survey.memory < 4 << 20);
+            assert!(survey.memory.with_files(0) < 4 << 20);
             assert_eq!(tree.members().count(), 1);
             let mut above = Tree::new(libc::pid_t::try_from(std::process::id()).unwrap());
             above.lists_children &= lists_children;
             let survey = above.survey(true);
-            assert!(survey.tasks >= 2 && survey.memory >= 8_000_000);
-            let exact = above.exact_memory();
+            assert!(survey.tasks >= 2 && survey.memory.anonymous >= 8_000_000);
+            let exact = above.exact_memory().anonymous;
             assert!(
-                (8_000_000..=survey.memory).contains(&exact),
+                (8_000_000..=survey.memory.anonymous).contains(&exact),
                 "{exact} {survey:?}"
             );
         }
