@@ -6,10 +6,11 @@
 //! library carries it. In a process id namespace it is process 1, so its end is the end of all
 //! the others; elsewhere it is the subreaper of what the command leaves, as far as that goes.
 //!
-//! Arguments: `sandbox-init CONTROL FILTER LENGTH LIMITS COUNT CANDIDATE... ARGV...`. CONTROL is the
+//! Arguments: `sandbox-init CONTROL FILTER LENGTH LIMITS NICE COUNT CANDIDATE... ARGV...`. CONTROL is the
 //! descriptor of the control socket. FILTER is that of a file with LENGTH instructions of a system
 //! call filter, which binds the command and not this program; 0 for none. LIMITS are pairs of
-//! numbers, `RESOURCE=MOST,...` as setrlimit(2) has them, which bind the command too. CANDIDATEs are COUNT
+//! numbers, `RESOURCE=MOST,...` as setrlimit(2) has them, which bind the command too. NICE
+//! is 20 less the nice value of the command (nice(2)), and 0 to leave it. CANDIDATEs are COUNT
 //! paths of which the first that can be executed is the command, ARGV are its arguments from the
 //! 0th.
 
@@ -47,6 +48,7 @@ struct Command {
     envp: *const *const u8,
     own_group: bool,
     limits: *const u8,
+    nice: usize,
     filter: Filter,
     failure: Failure,
 }
@@ -79,12 +81,15 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
     }
     // SAFETY: argv has argc entries, at least FIXED, and a null, envp begins behind it.
     let (numbers, envp) = unsafe {
-        let numbers = [1, 2, 3, 5].map(|i| number(*argv.add(i)));
+        let numbers = [1, 2, 3, 5, 6].map(|i| number(*argv.add(i)));
         (numbers, argv.add(argc + 1))
     };
     // SAFETY: as above.
     let limits = unsafe { *argv.add(4) };
-    let [Some(control), Some(filter), Some(len), Some(count)] = numbers else { raw::exit(125) };
+    let [Some(control), Some(filter), Some(len), Some(nice), Some(count)] = numbers else {
+        raw::exit(125)
+    };
+
     let Ok(control) = Fd::try_from(control) else { raw::exit(125) };
     if count >= argc - FIXED {
         raw::exit(125);
@@ -103,6 +108,7 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
         envp,
         own_group: !first_process,
         limits,
+        nice,
         filter,
         failure: Failure::Nowhere,
     };
@@ -132,7 +138,7 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
 }
 
 /// Arguments before the candidates.
-const FIXED: usize = 6;
+const FIXED: usize = 7;
 
 /// The instructions in the file `fd`, to be read for as long as this process lives.
 fn map_filter(fd: usize, len: usize) -> Result<Filter, Errno> {
@@ -238,6 +244,9 @@ extern "C" fn become_command(shared: *mut u8) -> ! {
         }
         let args = [SIG_SETMASK, &raw const none as usize, 0, 8, 0, 0];
         let _ = raw::call(nr::RT_SIGPROCMASK, args);
+    }
+    if command.nice != 0 {
+        limits::be_nice(command.nice);
     }
     // SAFETY: an argument of this program, see init_main.
     if let Err(errno) = unsafe { limits::set(command.limits) } {

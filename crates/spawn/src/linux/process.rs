@@ -14,7 +14,7 @@ use sandboxlib_core::{End, FailedStep, Outcome, SpawnError, Started};
 
 use crate::helper::Errand;
 
-use super::limits::Monitor;
+use super::limits::{Monitor, Urgent};
 use super::poll::{self, Interest};
 use super::raw;
 use super::wire::{Message, kind};
@@ -351,6 +351,8 @@ impl Child {
         signals: &[i32],
     ) -> io::Result<(Outcome, [Vec<u8>; 2])> {
         drop(self.stdin.take());
+        let looks = self.monitor.as_ref().is_some_and(Monitor::looks);
+        let _urgent = looks.then(Urgent::new);
         let most = self.limits.output;
         let tap = |stream, from: &mut Option<File>, to: Option<Sink<'a>>| match to {
             Some(to) => Tap::new(stream, from.take(), to, most),

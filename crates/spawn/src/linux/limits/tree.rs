@@ -78,11 +78,13 @@ impl Tree {
         }
     }
 
-    /// Looks at all processes. Those that are born meanwhile may be missed until the next time.
-    pub(super) fn survey(&mut self, with_memory: bool) -> Survey {
+    /// Looks at all processes, or at so many that there are more tasks than `most`: where processes
+    /// multiply, whoever looks at all of them is never done. Those that are born meanwhile may be
+    /// missed until the next time.
+    pub(super) fn survey(&mut self, with_memory: bool, most: u64) -> Survey {
         self.found.clear();
         if self.lists_children {
-            self.walk();
+            self.walk(most);
         } else {
             self.scan();
         }
@@ -149,8 +151,9 @@ impl Tree {
         found.is_some_and(|then| now.is_some_and(|now| now.began == then.began))
     }
 
-    fn walk(&mut self) {
+    fn walk(&mut self, most: u64) {
         let mut left = vec![(self.root, 0)];
+        let mut tasks = 0;
         while let Some((pid, parent)) = left.pop() {
             let Some(mut process) = stat(pid) else {
                 continue;
@@ -173,6 +176,11 @@ impl Tree {
                 }
             }
             self.found.push(process);
+            // The init program has one that does not count.
+            tasks += process.threads;
+            if tasks - 1 > most {
+                return;
+            }
         }
     }
 
@@ -311,13 +319,14 @@ mod tests {
         for lists_children in [true, false] {
             let mut tree = Tree::new(pid);
             tree.lists_children &= lists_children;
-            let survey = tree.survey(true);
+            let survey = tree.survey(true, u64::MAX);
             assert_eq!(survey.tasks, 1, "the sleep");
             assert!(survey.memory.with_files(0) < 4 << 20);
             assert_eq!(tree.members().count(), 1);
+            assert_eq!(tree.survey(false, 0).tasks, 1);
             let mut above = Tree::new(libc::pid_t::try_from(std::process::id()).unwrap());
             above.lists_children &= lists_children;
-            let survey = above.survey(true);
+            let survey = above.survey(true, u64::MAX);
             assert!(survey.tasks >= 2 && survey.memory.anonymous >= 8_000_000);
             let exact = above.exact_memory().anonymous;
             assert!(
@@ -326,7 +335,7 @@ mod tests {
             );
         }
         let mut tree = Tree::new(pid);
-        tree.survey(false);
+        tree.survey(false, u64::MAX);
         let sleeper = tree.members().next().unwrap();
         assert!(tree.still_there(sleeper) && !tree.still_there(pid + 100_000));
         // SAFETY: kill takes numbers, and both are children of this test, not yet waited for.
