@@ -106,8 +106,7 @@ pub enum Step {
     /// The child is born into these namespaces. If there is such a step it is the first.
     Namespaces(NamespaceSet),
     /// What all processes of the sandbox use together is counted and bounded, by control groups
-    /// that the child enters, or by whoever waits for it. If there is such a step it comes right
-    /// after the first.
+    /// that the child enters, or by whoever waits for it.
     TreeLimits(TreeLimits),
     /// The maps of its user namespace are written.
     IdMap {

@@ -70,11 +70,11 @@ impl Backend for Userns {
         const SYS_RESOURCE: CapSet = CapSet::from_bits(1 << 24);
         let limit = namespaces.user && !config.allow_nested;
         let limited = limit && !keep.contains(SYS_RESOURCE);
-        steps.extend(tree);
         steps.extend(identity.map);
         if limit {
             steps.push(Step::LimitNamespaces);
         }
+        steps.extend(tree);
         if config.namespaces.time == Isolation::Isolated {
             steps.push(Step::TimeNamespace);
         }

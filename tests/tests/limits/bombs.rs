@@ -62,6 +62,14 @@ fn again_and_again(root: &TinyRoot, bomb: &Bomb) {
     }
 }
 
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// Meanwhile other programs can be started. Gives how long that took at most.
 fn while_others_start<T>(f: impl FnOnce() -> T) -> (T, Duration) {
     let over = AtomicBool::new(false);
@@ -76,8 +84,10 @@ fn while_others_start<T>(f: impl FnOnce() -> T) -> (T, Duration) {
             }
             longest
         });
+        // Also if it panics: the scope waits for the others.
+        let ended = Ended(&over);
         let done = f();
-        over.store(true, Ordering::Release);
+        drop(ended);
         (done, others.join().unwrap())
     })
 }

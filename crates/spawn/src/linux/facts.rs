@@ -56,6 +56,11 @@ pub fn facts(config: &Config) -> HostFacts {
     facts
 }
 
+/// The version of the kernel.
+pub(super) fn kernel() -> Option<KernelVersion> {
+    kernel_version(trimmed(small("/proc/sys/kernel/osrelease", &mut [0; 64])?))
+}
+
 /// Replaces the maps by those of the user namespace that the caller lives in.
 pub(super) fn read_id_maps(facts: &mut HostFacts) {
     let map = |path: &str| {

@@ -8,16 +8,16 @@ use std::path::Path;
 
 use sandboxlib_config::{Access, SandboxPath};
 use sandboxlib_core::{
-    ChildScript, FailedStep, IdRange, MapWriter, NamespaceSet, ProcessLimits, SpawnError, Step,
-    SyscallFilter, TreeLimits,
+    Bound, ChildScript, Counter, FailedStep, IdRange, KernelVersion, MapWriter, NamespaceSet,
+    ProcessLimits, SpawnError, Step, SyscallFilter, TreeLimits,
 };
 use sandboxlib_mount::{Attributes, BindSource, Node, PlanStep, ShadowEntry};
 use sandboxlib_seccomp::{Arch, compile};
 
-use super::landlock;
 use super::mounting::{NODEV, NOEXEC, NOSUID, RDONLY};
 use super::ops::{Action, Entry, From, FsOption, Op, Protection};
 use super::sys::{self, Asked};
+use super::{facts, landlock};
 use crate::words::text;
 
 /// A script that is ready to be run as often as asked.
@@ -166,6 +166,10 @@ pub(crate) fn filter_program(filter: &SyscallFilter) -> Result<Vec<u8>, SpawnErr
     Ok(program.to_bytes())
 }
 
+/// Since this version kernel.pid_max is a matter of each process id namespace. Before, writing to
+/// it would bound the whole host.
+const PIDS_BY_NAMESPACE: KernelVersion = KernelVersion(6, 14);
+
 /// `RESOURCE=MOST` pairs, separated by commas.
 fn process_limits(limits: &ProcessLimits) -> Result<CString, SpawnError> {
     let pairs = crate::limits::resources(limits);
@@ -272,6 +276,17 @@ impl Lowering {
     }
 
     fn tree_limits(&mut self, limits: &TreeLimits) {
+        if let Some(Bound { most, by }) = &limits.processes
+            && *by == Counter::Accounting
+            && self.lowered.namespaces.pid
+            && facts::kernel().is_some_and(|kernel| kernel >= PIDS_BY_NAMESPACE)
+        {
+            // Programs expect that it takes a while until a number is another's, and the kernel
+            // takes nothing below 301.
+            let room = most.saturating_mul(2).max(700).saturating_add(300);
+            let most = room.min(4_194_304).to_string().into_bytes();
+            self.op(Action::BoundPids { most });
+        }
         if !limits.directories().is_empty() {
             self.op(Action::EnterGroups);
             // The view of the groups begins at the one that the child is in when it gets it.

@@ -136,6 +136,12 @@ fn act(birth: &Birth<'_>, tree: &mut Tree<'_>, action: &Action) -> Result<()> {
             sys::write(file.fd(), text).named(Call::Write)
         }
         Action::AwaitMaps => await_word(birth.control),
+        Action::BoundPids { most } => {
+            // Whoever counts the processes does so also without this.
+            let _ = sys::open(c"/proc/sys/kernel/pid_max", libc::O_WRONLY)
+                .and_then(|file| sys::write(file.fd(), most));
+            Ok(())
+        }
         Action::EnterGroups => {
             for group in birth.groups {
                 // The process that writes it.

@@ -13,7 +13,7 @@ use std::time::Instant;
 use sandboxlib_core::{ExecProblem, FailedStep, IdRange, MapWriter, NamespaceSet, SpawnError};
 
 use super::dumpable::Dumpable;
-use super::limits::{Groups, Monitor};
+use super::limits::{Groups, Monitor, Urgent};
 use super::lower::{Lowered, map_text};
 use super::ops::{Action, Call, Op};
 use super::process::{Child, Control};
@@ -36,6 +36,9 @@ pub(super) fn start(
         let source = io::Error::from_raw_os_error(libc::ENOSYS);
         return Err(SpawnError::new(FailedStep::Streams, source));
     }
+    // The init program inherits it: it has to get its turn to end everything also where the
+    // processes of the command are without number. The child itself could not do it.
+    let urgent = lowered.tree.as_ref().map(|_| Urgent::new());
     let strings = Strings::new(run)?;
     let init = init::program()?.as_raw_fd();
     let top = run.fds.iter().map(|(_, to)| *to).max().unwrap_or(2).max(2);
@@ -63,7 +66,7 @@ pub(super) fn start(
             .limits
             .as_ref()
             .map_or_else(CString::default, |(limits, _)| limits.clone()),
-        text(lowered.tree.as_ref().map_or(0, |_| nice()).to_string())?,
+        text(urgent.as_ref().map_or(0, Urgent::before).to_string())?,
         text(strings.candidates.len().to_string())?,
     ];
     let groups = match &lowered.tree {
@@ -111,7 +114,6 @@ pub(super) fn start(
     let mut child = Child::new(pid, pidfd, control, began, lowered.namespaces.pid, ours);
     if let (Some(tree), Some(groups)) = (&lowered.tree, groups) {
         child.watch(Monitor::new(tree, groups, &lowered.tmpfs, pid));
-        go_first(pid);
     }
     drop(theirs);
     let told = write_maps(lowered, &mut child)
@@ -125,22 +127,6 @@ pub(super) fn start(
     }
     child.has_begun();
     Ok(child)
-}
-
-/// Has a child go before others, where the caller may, until it is the command: the init program
-/// has to get its turn to end everything also where the processes of the command are without
-/// number. The child itself cannot do it, having given up its capabilities outside.
-fn go_first(pid: u32) {
-    // SAFETY: setpriority takes numbers, and the child has not been waited for, so the number is
-    // its own. Where it fails, all stays as it is.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, pid, -20) };
-}
-
-/// 20 less the nice value of the caller, which the command has too: a number from 1 to 40.
-fn nice() -> i32 {
-    // SAFETY: getpriority takes numbers. It fails for no process that is there, and -1, which it
-    // gives then, is a value as well.
-    20 - unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
 }
 
 /// The strings of one run, and the order in which the init program wants them.

@@ -231,6 +231,11 @@ impl Urgent {
             Self { nice }
         }
     }
+
+    /// 20 less the nice value that the thread had before, a number from 1 to 40.
+    pub(super) fn before(&self) -> libc::c_int {
+        20 - self.nice
+    }
 }
 
 impl Drop for Urgent {
