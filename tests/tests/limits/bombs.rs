@@ -13,6 +13,10 @@ use super::{is_root, root, run};
 /// How soon after it has come to its limit.
 const SOON: f64 = 2.0;
 
+/// The same of a fork bomb of root's without control groups, which the kernel keeps from nothing but
+/// running out of process ids: some hundred processes take a while to end.
+const LATER: f64 = 10.0;
+
 /// How often. `SANDBOXLIB_ROUNDS=200 cargo test -p sandboxlib-tests --test limits` is what to do
 /// before a release.
 fn rounds() -> u32 {
@@ -56,7 +60,9 @@ fn again_and_again(root: &TinyRoot, bomb: &Bomb) {
                 "cpu-time" => seconds("user_seconds") + seconds("system_seconds"),
                 _ => seconds("wall_seconds"),
             };
-            assert!(took < bomb.lasts + SOON, "{way}, {round}: {report:#}");
+            let unbound = is_root() && *way == "none" && bomb.limit == "processes";
+            let soon = if unbound { LATER } else { SOON };
+            assert!(took < bomb.lasts + soon, "{way}, {round}: {report:#}");
             assert!(took >= bomb.lasts, "{way}, {round}: {report:#}");
         }
     }
@@ -101,7 +107,7 @@ fn bomb(kind: &'static str, options: &'static str, limit: &'static str, lasts: f
         lasts,
     };
     let ((), longest) = while_others_start(|| again_and_again(&root, &bomb));
-    assert!(longest < Duration::from_secs(5), "{longest:?}");
+    assert!(longest < Duration::from_secs(10), "{longest:?}");
 }
 
 #[test]

@@ -352,7 +352,6 @@ impl Child {
     ) -> io::Result<(Outcome, [Vec<u8>; 2])> {
         drop(self.stdin.take());
         let looks = self.monitor.as_ref().is_some_and(Monitor::looks);
-        let _urgent = looks.then(Urgent::new);
         let most = self.limits.output;
         let tap = |stream, from: &mut Option<File>, to: Option<Sink<'a>>| match to {
             Some(to) => Tap::new(stream, from.take(), to, most),
@@ -368,6 +367,7 @@ impl Child {
             signals => Some(poll::SignalFd::new(signals)?),
         };
         let outcome = loop {
+            let urgent = if looks { Urgent::new() } else { None };
             if let Some(outcome) = self.try_wait()? {
                 break outcome;
             }
@@ -384,6 +384,8 @@ impl Child {
             if !poll::wait(self.handles.pidfd.as_raw_fd(), &mut interests, left)? {
                 continue;
             }
+            // What comes now may take all the time of a processor, and is not.
+            drop(urgent);
             while let Some(signal) = incoming.as_ref().and_then(poll::SignalFd::next) {
                 // The command may have ended in the meantime.
                 let _ = self.handles.signal(signal);

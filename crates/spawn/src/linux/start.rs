@@ -13,7 +13,7 @@ use std::time::Instant;
 use sandboxlib_core::{ExecProblem, FailedStep, IdRange, MapWriter, NamespaceSet, SpawnError};
 
 use super::dumpable::Dumpable;
-use super::limits::{Groups, Monitor, Urgent};
+use super::limits::{Groups, Monitor, Urgent, go_first, nice};
 use super::lower::{Lowered, map_text};
 use super::ops::{Action, Call, Op};
 use super::process::{Child, Control};
@@ -36,9 +36,6 @@ pub(super) fn start(
         let source = io::Error::from_raw_os_error(libc::ENOSYS);
         return Err(SpawnError::new(FailedStep::Streams, source));
     }
-    // The init program inherits it: it has to get its turn to end everything also where the
-    // processes of the command are without number. The child itself could not do it.
-    let urgent = lowered.tree.as_ref().map(|_| Urgent::new());
     let strings = Strings::new(run)?;
     let init = init::program()?.as_raw_fd();
     let top = run.fds.iter().map(|(_, to)| *to).max().unwrap_or(2).max(2);
@@ -66,7 +63,7 @@ pub(super) fn start(
             .limits
             .as_ref()
             .map_or_else(CString::default, |(limits, _)| limits.clone()),
-        text(urgent.as_ref().map_or(0, Urgent::before).to_string())?,
+        text(lowered.tree.as_ref().map_or(0, |_| nice()).to_string())?,
         text(strings.candidates.len().to_string())?,
     ];
     let groups = match &lowered.tree {
@@ -110,10 +107,13 @@ pub(super) fn start(
     let began = Instant::now();
     let stack = Stack::new()?;
     let _restored = lowered.changes_ids().then(Dumpable::keep);
+    // From the moment when the command runs, there may be many who want a processor.
+    let _urgent = lowered.tree.as_ref().and_then(|_| Urgent::new());
     let (pid, pidfd) = clone(lowered.namespaces, &stack, &birth)?;
     let mut child = Child::new(pid, pidfd, control, began, lowered.namespaces.pid, ours);
     if let (Some(tree), Some(groups)) = (&lowered.tree, groups) {
         child.watch(Monitor::new(tree, groups, &lowered.tmpfs, pid));
+        go_first(pid);
     }
     drop(theirs);
     let told = write_maps(lowered, &mut child)

@@ -3,6 +3,7 @@
 
 mod cgroup;
 mod host;
+mod priority;
 mod tmpfs;
 mod tree;
 
@@ -14,6 +15,7 @@ use sandboxlib_core::{Bound, Counter, Means, Outcome, TreeLimits};
 
 pub(super) use cgroup::Groups;
 pub(super) use host::{cgroups, proc_tells};
+pub(super) use priority::{Urgent, go_first, nice};
 use tmpfs::Mounts;
 use tree::{Survey, Tree};
 
@@ -210,38 +212,6 @@ impl Monitor {
         }
         let used = outcome.user + outcome.system;
         exceeded.or((used >= limit.most).then_some(Limit::CpuTime))
-    }
-}
-
-/// The calling thread goes before others, where it may, for as long as this lives: among thousands
-/// of processes that want a processor it would get one every few seconds. An ordinary user may
-/// not, whose processes the kernel keeps from being so many.
-#[derive(Debug)]
-pub(super) struct Urgent {
-    nice: libc::c_int,
-}
-
-impl Urgent {
-    pub(super) fn new() -> Self {
-        // SAFETY: both take numbers. With 0 they mean the calling thread, which exists, so the
-        // first does not fail; where the second does, all stays as it is.
-        unsafe {
-            let nice = libc::getpriority(libc::PRIO_PROCESS, 0);
-            libc::setpriority(libc::PRIO_PROCESS, 0, -20);
-            Self { nice }
-        }
-    }
-
-    /// 20 less the nice value that the thread had before, a number from 1 to 40.
-    pub(super) fn before(&self) -> libc::c_int {
-        20 - self.nice
-    }
-}
-
-impl Drop for Urgent {
-    fn drop(&mut self) {
-        // SAFETY: as above; to be nicer is always allowed.
-        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, self.nice) };
     }
 }
 
