@@ -1,6 +1,8 @@
 //! How [`Settings`] are read with serde. Every value is checked inside a visitor, because that
 //! is where a deserializer knows the place in the text that an error is about.
 
+mod number;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -10,10 +12,8 @@ use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::{
-    HostSecrets, MountSetting, Namespace, Settings, parse_count, parse_duration, parse_permissions,
-    parse_size, parse_size_or_none,
-};
+use self::number::{Count, Id, Permissions, Size, SizeOrNone};
+use super::{HostSecrets, MountSetting, Namespace, Settings, parse_duration};
 use crate::{
     Access, ControlGroups, FeatureSet, Limits, Mount, MountKind, Network, SandboxPath, Seccomp,
 };
@@ -173,91 +173,6 @@ impl FromText for Duration {
     }
     fn from_number(seconds: &str) -> Option<Result<Self, String>> {
         Some(Self::from_text(seconds))
-    }
-}
-
-struct Size(u64);
-
-impl FromText for Size {
-    const WHAT: &'static str = "a size such as \"64M\"";
-    fn from_text(text: &str) -> Result<Self, String> {
-        parse_size(text).map(Self).map_err(|e| e.0)
-    }
-    fn from_number(bytes: &str) -> Option<Result<Self, String>> {
-        Some(Self::from_text(bytes))
-    }
-}
-
-/// A size that may be 0.
-struct SizeOrNone(u64);
-
-impl FromText for SizeOrNone {
-    const WHAT: &'static str = "a size such as \"64M\", or 0";
-    fn from_text(text: &str) -> Result<Self, String> {
-        parse_size_or_none(text).map(Self).map_err(|e| e.0)
-    }
-    fn from_number(bytes: &str) -> Option<Result<Self, String>> {
-        Some(Self::from_text(bytes))
-    }
-}
-
-struct Count(u64);
-
-impl FromText for Count {
-    const WHAT: &'static str = "a number from 1 up";
-    fn from_text(text: &str) -> Result<Self, String> {
-        parse_count(text).map(Self).map_err(|e| e.0)
-    }
-    fn from_number(n: &str) -> Option<Result<Self, String>> {
-        Some(Self::from_text(n))
-    }
-}
-
-impl FromText for ControlGroups {
-    const WHAT: &'static str = "\"auto\", \"none\" or a path of the host";
-    fn from_text(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "none" => Ok(Self::None),
-            path => PathBuf::from_text(path).map(Self::Below),
-        }
-    }
-}
-
-struct Permissions(u32);
-
-impl FromText for Permissions {
-    const WHAT: &'static str = "octal permissions as a string, such as \"1777\"";
-    fn from_text(text: &str) -> Result<Self, String> {
-        parse_permissions(text).map(Self).map_err(|e| e.0)
-    }
-}
-
-/// A number that can be a uid or gid: (uid_t) -1 stands for "none" in system calls.
-struct Id(u32);
-
-impl<'de> Deserialize<'de> for Id {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct V;
-        impl Visitor<'_> for V {
-            type Value = Id;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an id from 0 to 4294967294")
-            }
-            fn visit_i64<E: de::Error>(self, n: i64) -> Result<Id, E> {
-                match u32::try_from(n) {
-                    Ok(id) if id != u32::MAX => Ok(Id(id)),
-                    _ => Err(E::invalid_value(de::Unexpected::Signed(n), &self)),
-                }
-            }
-            fn visit_u64<E: de::Error>(self, n: u64) -> Result<Id, E> {
-                match u32::try_from(n) {
-                    Ok(id) if id != u32::MAX => Ok(Id(id)),
-                    _ => Err(E::invalid_value(de::Unexpected::Unsigned(n), &self)),
-                }
-            }
-        }
-        deserializer.deserialize_any(V)
     }
 }
 
