@@ -3,7 +3,6 @@
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sandboxlib_tests::TinyRoot;
@@ -100,9 +99,6 @@ fn while_others_start<T>(f: impl FnOnce() -> T) -> (T, Duration) {
 }
 
 fn bomb(kind: &'static str, options: &'static str, limit: &'static str, lasts: f64) {
-    // What a bomb does to another is not what is looked at.
-    static ALONE: Mutex<()> = Mutex::new(());
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(root) = root() else { return };
     let bomb = Bomb {
         kind,

@@ -16,22 +16,44 @@ mod library;
 mod rungs;
 
 use std::fs;
+use std::ops::Deref;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sandboxlib_tests::{Compiled, Done, RunSandbox, TinyRoot, install};
 use serde_json::Value;
 
-/// A root with the program that uses too much, at /bin/bomb.
-fn root() -> Option<TinyRoot> {
+/// A root with the program that uses too much, at /bin/bomb, for one test at a time: what a bomb does
+/// to another is not what is looked at.
+struct Place {
+    root: TinyRoot,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Deref for Place {
+    type Target = TinyRoot;
+
+    fn deref(&self) -> &TinyRoot {
+        &self.root
+    }
+}
+
+fn root() -> Option<Place> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let root = TinyRoot::new()?;
+
     let bomb = Compiled::new(include_str!("bomb.c"), &["-static", "-O1"])?;
     install(
         &fs::read(bomb.path()).unwrap(),
         &root.join("bin/bomb"),
         0o755,
     );
-    Some(root)
+    Some(Place {
+        root,
+        _alone: alone,
+    })
 }
 
 fn is_root() -> bool {
