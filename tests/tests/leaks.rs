@@ -9,7 +9,7 @@
 use std::fs;
 use std::time::Duration;
 
-use sandboxlib::{End, Network, Root, Sandbox, SandboxPath};
+use sandboxlib::{End, Limit, Network, Root, Sandbox, SandboxPath};
 use sandboxlib_tests::TinyRoot;
 
 #[test]
@@ -33,7 +33,7 @@ fn starts_good_and_bad_leave_no_descriptor_process_or_mount() {
             .timeout(Duration::from_millis(1))
             .status()
             .unwrap();
-        assert_eq!(outcome.end, End::TimedOut);
+        assert_eq!(outcome.end, End::Limit(Limit::Wall));
         drop(prepared.command("sleep").arg("1000").spawn().unwrap());
     };
     // The init program is kept open from the first start on.

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use sandboxlib::core::{ExecProblem, FailedStep};
 use sandboxlib::{
-    End, Error, Feature, KillScope, Mount, Network, Prepared, Root, Sandbox, SandboxPath, Stdio,
+    End, Error, Feature, KillScope, Limit, Mount, Network, Prepared, Root, Sandbox, SandboxPath,
+    Stdio,
 };
 use sandboxlib_tests::{TinyRoot, host_can, install};
 
@@ -222,7 +223,7 @@ fn a_timeout_kills_everything_in_time() {
         .timeout(Duration::from_millis(300))
         .output()
         .unwrap();
-    assert_eq!(output.outcome.end, End::TimedOut);
+    assert_eq!(output.outcome.end, End::Limit(Limit::Wall));
     assert!(
         began.elapsed() < Duration::from_secs(10),
         "{:?}",

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use sandboxlib_config::{Capabilities, Config, Seccomp, SeccompAction, SeccompOtherwise};
 use sandboxlib_core::{
     Backend, CapSet, EffectiveConfig, HelperArg, HelperCall, Hint, HostFacts, Knob, Launch,
-    NamespaceSet, Os, PrepareError, Reason, Started, Step, Support, SyscallFilter,
+    NamespaceSet, Os, PrepareError, Reason, Started, Step, Support, SyscallFilter, TreeLimits,
+    bound_tmpfs, limit_steps,
 };
 use sandboxlib_mount::MountPlan;
 
@@ -73,6 +74,7 @@ impl Backend for Bubblewrap {
             return Err(support::missing(&self.program).into());
         };
         let config = config.config();
+        let plan = bound_tmpfs(plan, config);
         let who = Who::choose(config, facts, helper.setuid_root)?;
         let keep = capabilities(config, &who, &plan, facts)?;
         let mut call = HelperCall::new(&helper.path, Started::Unknown);
@@ -80,6 +82,7 @@ impl Backend for Bubblewrap {
         call.reports = Some("\"exit-code\"");
         call.before.clone_from(&who.before);
         call.before.extend(Step::keyring(config));
+        add_limits(&mut call, config, facts, keep)?;
         call.arg("--json-status-fd").arg(HelperArg::Report);
         call.args(["--die-with-parent", "--new-session"]);
         if who.unshare {
@@ -133,6 +136,22 @@ impl Backend for Bubblewrap {
         }
         Ok(Launch::Helper(call))
     }
+}
+
+/// The init program that starts bwrap is bound by the limits, and bwrap with it.
+fn add_limits(
+    call: &mut HelperCall,
+    config: &Config,
+    facts: &HostFacts,
+    keep: CapSet,
+) -> Result<(), PrepareError> {
+    // bwrap itself, and the first process of the namespace.
+    const OWN_PROCESSES: u64 = 2;
+    let (_, each) = limit_steps(config, facts, false, keep)?;
+    let tree = TreeLimits::wanted(config, facts, OWN_PROCESSES);
+    call.before.splice(0..0, tree.map(Step::TreeLimits));
+    call.before.extend(each);
+    Ok(())
 }
 
 /// Whether calls are closed that nobody named, such as those by which an init program waits.

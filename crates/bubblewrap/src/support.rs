@@ -40,6 +40,13 @@ pub(crate) fn support(program: &Path, facts: &HostFacts) -> Support {
             Feature::Time,
             Reason::new("bwrap has no option for a time namespace"),
         );
+    let all =
+        Feature::TREE_LIMITS
+            .iter()
+            .fold(all, |all, limit| match facts.tree_limit_reason(*limit) {
+                Some(reason) => all.lacks(*limit, reason),
+                None => all,
+            });
     let all = match facts.seccomp_reason() {
         Some(reason) => all
             .lacks(Feature::Seccomp, reason.clone())

@@ -4,7 +4,8 @@
 use sandboxlib_config::{Capabilities, Config, Feature, Ids, Isolation, Root};
 use sandboxlib_core::{
     Backend, CapSet, ChildScript, EffectiveConfig, Hint, HostFacts, Knob, Landlock, Launch,
-    NamespaceSet, Os, PrepareError, ProcGuard, Reason, Step, Support, SyscallFilter,
+    NamespaceSet, Os, PrepareError, ProcGuard, Reason, Step, Support, SyscallFilter, bound_tmpfs,
+    limit_steps,
 };
 use sandboxlib_mount::MountPlan;
 
@@ -54,6 +55,13 @@ impl Backend for Chroot {
         let beyond =
             Reason::new("chroot(2) changes the root directory and nothing else").hint(hint);
         let mut base = Support::nothing(beyond).with([Feature::Root, Feature::Ids]);
+        base = base.with(Feature::PROCESS_LIMITS.iter().copied());
+        for limit in Feature::TREE_LIMITS {
+            base = match facts.tree_limit_reason(*limit) {
+                Some(reason) => base.lacks(*limit, reason),
+                None => base.with([*limit]),
+            };
+        }
         if facts.os == Os::Linux {
             base = base.with(FILTERED);
             if let Some(reason) = facts.seccomp_reason() {
@@ -106,6 +114,8 @@ impl Backend for Chroot {
             Os::Linux => Some(capabilities(config, facts, masks)?),
             _ => no_capabilities(config, uid).map(|()| None)?,
         };
+        let plan = bound_tmpfs(plan, config);
+        let (tree, each) = limit_steps(config, facts, false, keep.unwrap_or(CapSet::EMPTY))?;
         let landlock = keep.and_then(|keep| Landlock::behind(&plan, effective, facts, keep));
         let mut steps = Vec::with_capacity(plan.steps.len() + 8);
         if own_mounts {
@@ -115,11 +125,13 @@ impl Backend for Chroot {
                 ..NamespaceSet::default()
             };
             steps.push(Step::Namespaces(namespaces));
+            steps.extend(tree);
             steps.push(Step::PrivateMounts);
             // Root inside is root on the host here: its procfs must not become a lever.
             steps.extend(Step::mounts(plan, ProcGuard::Whole));
             steps.push(Step::Chroot);
         } else {
+            steps.extend(tree);
             let root = match &config.root {
                 Root::Dir(path) => path.clone(),
                 _ => "/".into(),
@@ -142,6 +154,9 @@ impl Backend for Chroot {
             // Some of its rules take capabilities to make.
             steps.extend(landlock.map(Step::Landlock));
             steps.push(Step::Capabilities(keep));
+        }
+        steps.extend(each);
+        if keep.is_some() {
             steps.extend(SyscallFilter::wanted(config, false).map(Step::SyscallFilter));
         }
         Ok(Launch::Direct(ChildScript { steps }))

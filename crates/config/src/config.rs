@@ -1,7 +1,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::{Feature, FeatureSet, HiddenPlace, Mount, SandboxPath, Seccomp};
+use crate::{ControlGroups, Feature, FeatureSet, HiddenPlace, Limits, Mount, SandboxPath, Seccomp};
 
 /// What the sandbox shows as `/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,6 +182,10 @@ pub struct Config {
     /// Whether the command can make further namespaces, user namespaces above all, in which it
     /// would have every capability.
     pub allow_nested: bool,
+    /// What a run may use at most.
+    pub limits: Limits,
+    /// Where control groups for the limits may be made.
+    pub control_groups: ControlGroups,
     /// The features of which less will do. What a backend cannot enforce is refused unless it is
     /// listed here, and then the outcome tells that it was not enforced.
     pub prefer: FeatureSet,
@@ -206,6 +210,8 @@ impl Config {
             landlock: true,
             seccomp: Seccomp::default(),
             allow_nested: false,
+            limits: Limits::default(),
+            control_groups: ControlGroups::default(),
             prefer: Self::DEFAULT_PREFER.iter().copied().collect(),
         }
     }

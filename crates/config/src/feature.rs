@@ -51,6 +51,20 @@ pub enum Feature {
     Seccomp,
     /// No further namespaces made by the command.
     Nested,
+    /// A limit of the time on processors ([`Limits::cpu_time`](crate::Limits::cpu_time)).
+    CpuTime,
+    /// A limit of memory ([`Limits::memory`](crate::Limits::memory)).
+    Memory,
+    /// A limit of processes ([`Limits::processes`](crate::Limits::processes)).
+    Processes,
+    /// A limit of the size of files ([`Limits::file_size`](crate::Limits::file_size)).
+    FileSize,
+    /// A limit of open files ([`Limits::open_files`](crate::Limits::open_files)).
+    OpenFiles,
+    /// A limit of the stack ([`Limits::stack`](crate::Limits::stack)).
+    Stack,
+    /// A limit of core dumps ([`Limits::core`](crate::Limits::core)).
+    Core,
 }
 
 impl Feature {
@@ -77,7 +91,21 @@ impl Feature {
         Self::HostSecrets,
         Self::Seccomp,
         Self::Nested,
+        Self::CpuTime,
+        Self::Memory,
+        Self::Processes,
+        Self::FileSize,
+        Self::OpenFiles,
+        Self::Stack,
+        Self::Core,
     ];
+
+    /// The features that are limits which hold for the whole tree of processes.
+    pub const TREE_LIMITS: &'static [Self] = &[Self::CpuTime, Self::Memory, Self::Processes];
+
+    /// The features that are limits which setrlimit(2) holds for each process.
+    pub const PROCESS_LIMITS: &'static [Self] =
+        &[Self::FileSize, Self::OpenFiles, Self::Stack, Self::Core];
 
     /// The features that are mounts of one kind or another, which `mounts` stands for in
     /// [`FeatureSet::from_str`].
@@ -116,10 +144,17 @@ impl Feature {
             Self::HostSecrets => "host-secrets",
             Self::Seccomp => "seccomp",
             Self::Nested => "nested",
+            Self::CpuTime => "cpu-time",
+            Self::Memory => "memory",
+            Self::Processes => "processes",
+            Self::FileSize => "file-size",
+            Self::OpenFiles => "open-files",
+            Self::Stack => "stack",
+            Self::Core => "core",
         }
     }
 
-    fn bit(self) -> u32 {
+    fn bit(self) -> u64 {
         1 << (self as u32)
     }
 }
@@ -132,7 +167,7 @@ impl fmt::Display for Feature {
 
 /// A set of [`Feature`]s.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct FeatureSet(u32);
+pub struct FeatureSet(u64);
 
 impl FeatureSet {
     /// No feature.

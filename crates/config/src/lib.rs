@@ -4,6 +4,7 @@
 mod config;
 mod feature;
 mod hidden;
+mod limits;
 mod mount;
 mod path;
 mod seccomp;
@@ -15,6 +16,7 @@ pub use config::{
 };
 pub use feature::{Feature, FeatureSet, UnknownFeature};
 pub use hidden::{HiddenBy, HiddenPlace};
+pub use limits::{ControlGroups, Limit, Limits};
 pub use mount::{Access, Mount, MountKind};
 pub use path::{PathError, SandboxPath};
 pub use seccomp::{
@@ -23,6 +25,6 @@ pub use seccomp::{
 };
 #[cfg(feature = "serde")]
 pub use text::{
-    HostSecrets, MountSetting, Namespace, Settings, SettingsError, ValueError, parse_duration,
-    parse_permissions, parse_size,
+    HostSecrets, MountSetting, Namespace, Settings, SettingsError, ValueError, parse_count,
+    parse_duration, parse_permissions, parse_size, parse_size_or_none,
 };

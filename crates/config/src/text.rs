@@ -10,14 +10,15 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::{
-    Capabilities, Config, Feature, FeatureSet, Ids, Isolation, Mount, MountKind, Network, Root,
-    RootAccess, SandboxPath, Seccomp, UserNamespace,
+    Capabilities, Config, ControlGroups, Feature, FeatureSet, Ids, Isolation, Limits, Mount,
+    MountKind, Network, Root, RootAccess, SandboxPath, Seccomp, UserNamespace,
 };
 
-pub use value::{ValueError, parse_duration, parse_permissions, parse_size};
+pub use value::{
+    ValueError, parse_count, parse_duration, parse_permissions, parse_size, parse_size_or_none,
+};
 
 /// What a configuration file, or a command line, says about a run. What it leaves unsaid is
 /// `None` or empty, so that two of them can be laid [over](Self::over) one another.
@@ -76,8 +77,11 @@ pub struct Settings {
     pub env: BTreeMap<OsString, Option<OsString>>,
     /// `inherit-env`: the whole environment of the caller.
     pub inherit_env: Option<bool>,
-    /// `timeout`.
-    pub timeout: Option<Duration>,
+    /// `timeout`, `cpu-time`, `memory`, `processes`, `file-size`, `open-files`, `stack`, `core`,
+    /// `output`, `kill-after`.
+    pub limits: Limits,
+    /// `cgroup`: where control groups may be made.
+    pub control_groups: Option<ControlGroups>,
     /// `command`: the program and its arguments.
     pub command: Option<Vec<OsString>>,
 }
@@ -240,7 +244,8 @@ impl Settings {
             cwd: self.cwd.or(lower.cwd),
             env,
             inherit_env: self.inherit_env.or(lower.inherit_env),
-            timeout: self.timeout.or(lower.timeout),
+            limits: self.limits.over(lower.limits),
+            control_groups: self.control_groups.or(lower.control_groups),
             command: self.command.or(lower.command),
         }
     }
@@ -249,6 +254,9 @@ impl Settings {
     /// at the directory that holds it.
     pub fn rebase(&mut self, base: &Path) {
         if let Some(path) = &mut self.sandbox {
+            *path = base.join(&*path);
+        }
+        if let Some(ControlGroups::Below(path)) = &mut self.control_groups {
             *path = base.join(&*path);
         }
         for path in self.mounts.iter_mut().filter_map(MountSetting::host_path) {
@@ -340,6 +348,8 @@ impl Settings {
             config.capabilities = Capabilities::Only(names.clone());
         }
         config.allow_nested = self.allow_nested == Some(true);
+        config.limits = self.limits;
+        config.control_groups = self.control_groups.clone().unwrap_or_default();
         // What was asked for by name is no longer one of those that are had if they can be.
         for namespace in &self.isolate {
             config.prefer.remove(namespace.feature());
@@ -598,7 +608,7 @@ mod tests {
     #[test]
     fn the_upper_settings_win_and_lists_are_appended() {
         let mut lower = host();
-        lower.timeout = Some(Duration::from_secs(1));
+        lower.limits.wall = Some(std::time::Duration::from_secs(1));
         lower.uid = Some(7);
         lower.gid = Some(8);
         lower.share = vec![Namespace::Pid, Namespace::Ipc];
@@ -609,12 +619,12 @@ mod tests {
             uid: Some(9),
             ..Settings::default()
         };
-        upper.timeout = Some(Duration::from_secs(2));
+        upper.limits.wall = Some(std::time::Duration::from_secs(2));
         upper.isolate = vec![Namespace::Pid];
         upper.env.insert("B".into(), None);
         upper.writable.push(at("/b"));
         let both = upper.over(lower.clone());
-        assert_eq!(both.timeout, Some(Duration::from_secs(2)));
+        assert_eq!(both.limits.wall, Some(std::time::Duration::from_secs(2)));
         assert_eq!((both.uid, both.gid), (Some(9), Some(8)));
         assert_eq!(
             (&*both.share, &*both.isolate),

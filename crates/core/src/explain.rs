@@ -247,7 +247,16 @@ fn script(out: &mut Hints, step: &Step, detail: &'static str, errno: i32, d: &Di
             }
         }
         Step::SyscallFilter(_) => exec::filter(out, errno, d),
-        Step::Session | Step::Keyring | Step::NoNewPrivs | Step::Landlock(_) => {}
+        Step::TreeLimits(_) => out.add(
+            Knob::Request("cgroup"),
+            "have the limits held without control groups (`cgroup` none), or name one that may be \
+             written to",
+        ),
+        Step::ProcessLimits(_)
+        | Step::Session
+        | Step::Keyring
+        | Step::NoNewPrivs
+        | Step::Landlock(_) => {}
     }
 }
 

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use crate::CapSet;
+use crate::{CapSet, CgroupFacts};
 
 /// The operating system that programs run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -123,6 +123,12 @@ pub struct HostFacts {
     pub seatbelt: Option<bool>,
     /// Whether the kernel has system call filters (seccomp(2)), and lets the caller ask.
     pub seccomp: Option<bool>,
+    /// The control groups that can be made here, and why not; gathered only if there is a limit
+    /// for them.
+    pub cgroups: CgroupFacts,
+    /// Whether /proc shows the caller's processes, so that what they use can be added up; gathered
+    /// only if there is a limit for that.
+    pub proc_tells: Option<bool>,
     /// Subordinate ids; gathered only if they were asked for.
     pub subordinate: Option<Subordinate>,
     /// The helper programs that are installed, of those that were looked for.
@@ -159,6 +165,8 @@ impl HostFacts {
             setgroups: true,
             seatbelt: None,
             seccomp: None,
+            cgroups: CgroupFacts::default(),
+            proc_tells: None,
             subordinate: None,
             helpers: Vec::new(),
         }

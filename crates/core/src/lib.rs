@@ -10,6 +10,7 @@ mod facts;
 mod filter;
 mod hint;
 mod landlock;
+mod limits;
 mod negotiate;
 mod outcome;
 mod script;
@@ -25,6 +26,10 @@ pub use facts::{HelperFact, HostFacts, IdMapper, IdRange, KernelVersion, Os, Sub
 pub use filter::SyscallFilter;
 pub use hint::{Hint, Knob};
 pub use landlock::{FileRules, Landlock};
+pub use limits::{
+    Bound, CgroupDir, CgroupFacts, CgroupVersion, Counter, HeldLimit, Means, ProcessLimits,
+    TreeLimits, bound_tmpfs, limit_steps,
+};
 pub use negotiate::{
     Degradation, EffectiveConfig, NegotiateError, Refusal, Request, negotiate, requests,
 };

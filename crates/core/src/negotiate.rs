@@ -105,6 +105,13 @@ pub fn requests(config: &Config) -> Vec<Request> {
             Feature::HostSecrets => config.hides_secrets(),
             Feature::Seccomp => config.seccomp != Seccomp::None,
             Feature::Nested => !config.allow_nested,
+            Feature::CpuTime => config.limits.cpu_time.is_some(),
+            Feature::Memory => config.limits.memory.is_some(),
+            Feature::Processes => config.limits.processes.is_some(),
+            Feature::FileSize => config.limits.file_size.is_some(),
+            Feature::OpenFiles => config.limits.open_files.is_some(),
+            Feature::Stack => config.limits.stack.is_some(),
+            Feature::Core => config.limits.core.is_some(),
             mount => config.mounts.iter().any(|m| m.kind.feature() == *mount),
         })
         .map(|feature| Request {
@@ -189,6 +196,13 @@ fn withdraw(config: &mut Config, feature: Feature) {
         Feature::HostSecrets => config.hidden = Some(Vec::new()),
         Feature::Seccomp => config.seccomp = Seccomp::None,
         Feature::Nested => config.allow_nested = true,
+        Feature::CpuTime => config.limits.cpu_time = None,
+        Feature::Memory => config.limits.memory = None,
+        Feature::Processes => config.limits.processes = None,
+        Feature::FileSize => config.limits.file_size = None,
+        Feature::OpenFiles => config.limits.open_files = None,
+        Feature::Stack => config.limits.stack = None,
+        Feature::Core => config.limits.core = None,
         mount => config.mounts.retain(|m| m.kind.feature() != mount),
     }
 }
@@ -204,6 +218,7 @@ mod tests {
         c.root_access = Some(RootAccess::ReadOnly);
         c.ids = Ids::ROOT;
         c.hostname = Some("box".into());
+        (c.limits.memory, c.limits.core) = (Some(1 << 30), Some(0));
         let at = |p: &str| SandboxPath::new(p).unwrap();
         c.mounts = vec![
             Mount::bind("/src", at("/build")),

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use sandboxlib_config::{FeatureSet, SandboxPath};
+use sandboxlib_config::{FeatureSet, Limit, SandboxPath};
 
-use crate::{Degradation, Landlock};
+use crate::{Degradation, HeldLimit, Landlock, Means};
 
 /// Whether the command was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,8 +23,8 @@ pub enum End {
     Exited(i32),
     /// This signal ended the command.
     Signalled(i32),
-    /// The time given to it was up, and everything in the sandbox was killed.
-    TimedOut,
+    /// It came to this limit, and everything in the sandbox was killed.
+    Limit(Limit),
     /// The caller had everything in the sandbox killed.
     Killed,
 }
@@ -63,6 +63,8 @@ pub struct Enforcement {
     pub kill_scope: KillScope,
     /// The second wall behind the mounts, if there was one.
     pub landlock: Option<Landlock>,
+    /// The limits, each with what held it.
+    pub limits: Vec<HeldLimit>,
 }
 
 impl Enforcement {
@@ -79,6 +81,7 @@ impl Enforcement {
             seccomp: "none",
             kill_scope: KillScope::ProcessGroup,
             landlock: None,
+            limits: Vec::new(),
         }
     }
 }
@@ -89,19 +92,28 @@ impl Enforcement {
 pub struct Outcome {
     /// How it ended.
     pub end: End,
+    /// The status with which the command exited, if it did, whatever `end` is: also after SIGTERM
+    /// when its time was up.
+    pub exit_code: Option<i32>,
+    /// The signal that ended the command, if one did and that is known.
+    pub signal: Option<i32>,
     /// Whether the command was started.
     pub started: Started,
     /// The process id, on the host, of the sandbox's first process.
     pub pid: u32,
     /// From the birth of the child to its end.
     pub wall: Duration,
-    /// Time on a processor in user mode, of all processes of the sandbox that were waited for.
+    /// Time on a processor in user mode, of the processes that `cpu_by` counts.
     pub user: Duration,
     /// The same in the kernel.
     pub system: Duration,
-    /// The most memory that one process of the sandbox had resident, in bytes; `None` where the
+    /// How `user` and `system` were measured.
+    pub cpu_by: Means,
+    /// The most memory that was used, in bytes, by what `memory_by` counts; `None` where the
     /// system does not tell.
     pub peak_memory: Option<u64>,
+    /// How `peak_memory` was measured.
+    pub memory_by: Means,
 }
 
 impl Outcome {
@@ -110,12 +122,16 @@ impl Outcome {
     pub fn new(end: End, started: Started, pid: u32) -> Self {
         Self {
             end,
+            exit_code: None,
+            signal: None,
             started,
             pid,
             wall: Duration::ZERO,
             user: Duration::ZERO,
             system: Duration::ZERO,
+            cpu_by: Means::WaitedFor,
             peak_memory: None,
+            memory_by: Means::WaitedFor,
         }
     }
 

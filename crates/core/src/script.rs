@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use sandboxlib_config::{Config, Isolation, Network, SandboxPath, Seccomp};
 use sandboxlib_mount::{MountPlan, PlanStep};
 
-use crate::{CapSet, IdRange, Landlock, SyscallFilter};
+use crate::{CapSet, IdRange, Landlock, ProcessLimits, SyscallFilter, TreeLimits};
 
 /// What the child does between its birth and the command, step by step.
 ///
@@ -105,6 +105,9 @@ pub enum ProcGuard {
 pub enum Step {
     /// The child is born into these namespaces. If there is such a step it is the first.
     Namespaces(NamespaceSet),
+    /// What all processes of the sandbox use together is counted and bounded, by control groups
+    /// that the child enters, or by whoever waits for it.
+    TreeLimits(TreeLimits),
     /// The maps of its user namespace are written.
     IdMap {
         /// The user ids.
@@ -166,6 +169,10 @@ pub enum Step {
     /// usable, also by their names in /dev/fd, as far as they were opened for reading and
     /// writing.
     Landlock(Landlock),
+    /// What each process may use is bounded (setrlimit(2)). It is carried out immediately before
+    /// the command is executed, and does not bind what comes before. A limit of the caller that
+    /// is stricter stays.
+    ProcessLimits(ProcessLimits),
     /// The system calls of the command are filtered (seccomp(2)). It is the last step, and
     /// carried out immediately before the command is executed: it does not bind what comes
     /// before.
@@ -241,6 +248,7 @@ impl fmt::Display for Step {
                     Ranges(gids)
                 )
             }
+            Self::TreeLimits(limits) => limits.fmt(f),
             Self::LimitNamespaces => f.write_str("limit further user namespaces to 0"),
             Self::TimeNamespace => f.write_str("enter a new time namespace"),
             Self::PrivateMounts => f.write_str("make all mounts private"),
@@ -263,6 +271,7 @@ impl fmt::Display for Step {
             }
             Self::NoNewPrivs => f.write_str("set no_new_privs"),
             Self::Landlock(landlock) => landlock.fmt(f),
+            Self::ProcessLimits(limits) => limits.fmt(f),
             Self::SyscallFilter(filter) => write!(f, "load a system call filter: {filter}"),
         }
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use sandboxlib_config::{Capabilities, Config, UserNamespace};
 use sandboxlib_core::{
     Backend, CapSet, EffectiveConfig, HelperArg, HelperCall, HelperFact, HostFacts, Launch,
-    NamespaceSet, Os, PrepareError, Reason, Started, Step, Support,
+    NamespaceSet, Os, PrepareError, ProcessLimits, Reason, Started, Step, Support,
 };
 use sandboxlib_mount::MountPlan;
 
@@ -78,6 +78,9 @@ impl Backend for LinuxUserChroot {
         }
         // It filters no system calls, so those that use keys are open.
         call.before.push(Step::Keyring);
+        // Children of its own are in the same namespace of users as others.
+        let each = ProcessLimits::wanted(config, facts, false);
+        call.before.extend(each.map(Step::ProcessLimits));
         let wanted = NamespaceSet::asked_for(config);
         let mut options = 1;
         for (there, option) in [

@@ -49,11 +49,17 @@ pub(crate) fn support(program: &Path, facts: &HostFacts) -> Support {
         Feature::Uts,
         Feature::HostSecrets,
     ]);
+    let all = all.with(Feature::PROCESS_LIMITS.iter().copied());
     if facts.uid == 0 && !is_ours(helper) {
         let text = "linux-user-chroot leaves root every capability, and with them the command \
                     could make it writable again";
         let unmounted = "linux-user-chroot leaves root every capability, and with them the command \
                          could unmount what hides the host's secrets";
+        let raised = "linux-user-chroot leaves root every capability, and with them the command could \
+                      raise its limits";
+        let all = Feature::PROCESS_LIMITS.iter().fold(all, |all, limit| {
+            all.lacks(*limit, Reason::new(raised).hint(hint.clone()))
+        });
         return all
             .lacks(Feature::ReadOnly, Reason::new(text).hint(hint.clone()))
             .lacks(Feature::HostSecrets, Reason::new(unmounted).hint(hint));

@@ -40,7 +40,7 @@ pub(crate) fn text(run: &Run, check: &Check) -> String {
         let _ = writeln!(out, "  {}={}", shown(name), shown(value));
     }
     let _ = writeln!(out, "working directory: {}", shown(run.directory.as_path()));
-    if let Some(timeout) = run.timeout {
+    if let Some(timeout) = run.config.limits.wall {
         let _ = writeln!(out, "timeout: {timeout:?}");
     }
     let mut command = shown(&run.program);
@@ -71,6 +71,13 @@ pub(crate) fn enforcement(enforcement: &Enforcement) -> Vec<String> {
         let covered: Vec<&str> = landlock.covers().collect();
         let names = covered.join(", ");
         lines.push(format!("behind it Landlock ABI {}: {names}", landlock.abi));
+    }
+    if !enforcement.limits.is_empty() {
+        let held = enforcement.limits.iter();
+        let held: Vec<String> = held
+            .map(|held| format!("{} ({})", held.limit, held.by.name()))
+            .collect();
+        lines.push(format!("limits: {}", held.join(", ")));
     }
     for d in &enforcement.degradations {
         lines.push(format!("not enforced: {}: {}", d.feature, d.reason));
@@ -145,7 +152,7 @@ pub(crate) fn json(run: &Run, check: &Check) -> serde_json::Result<String> {
             .map(|(n, v)| (escaped(n), escaped(v)))
             .collect(),
         working_directory: escaped(run.directory.as_path()),
-        timeout_seconds: run.timeout.map(|time| time.as_secs_f64()),
+        timeout_seconds: run.config.limits.wall.map(|time| time.as_secs_f64()),
         command,
     };
     bytes::json(&plan)

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use sandboxlib::core::{End, Enforcement, Outcome};
 use sandboxlib::spawn::SIGNALS_TO_FORWARD;
 use sandboxlib::{Error, Sandbox};
+use sandboxlib::{Limit, Stdio};
 
 use crate::parse::{Args, Format, Invocation};
 use crate::render::Failure;
@@ -53,6 +54,7 @@ fn run(mut args: Args) -> Result<u8, Failure> {
         .take()
         .map(|path| Target::open(&path))
         .transpose()?;
+    let format = args.report_format;
     let result = run_or_explain(args);
     let Some(target) = report else {
         return result.map(|(status, _)| status);
@@ -62,7 +64,7 @@ fn run(mut args: Args) -> Result<u8, Failure> {
         Ok((_, None)) => Report::default(),
         Err(failure) => Report::failed(failure),
     };
-    if let Err(e) = target.write(&content) {
+    if let Err(e) = target.write(&content, format) {
         // The command has run, and its status is worth more.
         say(&format!("--report: cannot write: {}", settings::system(&e)));
     }
@@ -132,17 +134,23 @@ fn run_or_explain(mut args: Args) -> Result<Finished, Failure> {
             .for_each(|line| say(line));
     }
     let outcome = start_and_wait(&prepared, &run)?;
-    if outcome.end == End::TimedOut {
-        let time = run.timeout.unwrap_or_default();
-        say(&format!(
-            "the time of {time:?} was up; everything in the sandbox was killed"
-        ));
+    match outcome.end {
+        End::Limit(Limit::Wall) => {
+            let time = run.config.limits.wall.unwrap_or_default();
+            say(&format!(
+                "the time of {time:?} was up; everything in the sandbox was killed"
+            ));
+        }
+        End::Limit(limit) => say(&format!(
+            "the limit of {limit} was reached; everything in the sandbox was killed"
+        )),
+        _ => {}
     }
     if args.verbose {
         say(&usage(&outcome));
     }
     Ok((
-        status(outcome.end),
+        status(&outcome),
         Some((prepared.enforcement().clone(), outcome)),
     ))
 }
@@ -154,24 +162,36 @@ fn start_and_wait(prepared: &sandboxlib::Prepared, run: &Run) -> Result<Outcome,
     for (name, value) in &run.environment {
         command.env(name, value);
     }
-    if let Some(timeout) = run.timeout {
-        command.timeout(timeout);
+    let counts_output = run.config.limits.output.is_some();
+    if counts_output {
+        command.stdout(Stdio::Piped).stderr(Stdio::Piped);
     }
     // From here on no signal is lost: it waits until there is a command to give it to.
     sandboxlib::spawn::block_signals(SIGNALS_TO_FORWARD)
         .map_err(|e| format!("cannot block signals: {}", settings::system(&e)))?;
     let mut child = command.spawn()?;
-    Ok(child.wait_forwarding(SIGNALS_TO_FORWARD)?)
+    Ok(if counts_output {
+        child.wait_relaying(SIGNALS_TO_FORWARD)?
+    } else {
+        child.wait_forwarding(SIGNALS_TO_FORWARD)?
+    })
 }
 
 /// The exit status that tells how the command ended.
-fn status(end: End) -> u8 {
+fn status(outcome: &Outcome) -> u8 {
     const KILLED: i32 = 9;
     let from_signal = |number: i32| u8::try_from(128 + number).unwrap_or(u8::MAX);
-    match end {
-        End::Exited(status) => u8::try_from(status & 0xff).unwrap_or(u8::MAX),
+    let from_code = |code: i32| u8::try_from(code & 0xff).unwrap_or(u8::MAX);
+    match outcome.end {
+        End::Exited(status) => from_code(status),
         End::Signalled(number) => from_signal(number),
-        End::TimedOut => TIMED_OUT,
+        End::Limit(Limit::Wall) => TIMED_OUT,
+        // One that came to a limit was no success, whatever it says.
+        End::Limit(_) => match (outcome.exit_code, outcome.signal) {
+            (Some(code), _) if code != 0 => from_code(code),
+            (_, Some(number)) => from_signal(number),
+            _ => from_signal(KILLED),
+        },
         _ => from_signal(KILLED),
     }
 }
@@ -181,7 +201,8 @@ fn usage(outcome: &Outcome) -> String {
     let end = match outcome.end {
         End::Exited(status) => format!("exit status {status}"),
         End::Signalled(number) => format!("ended by signal {number}"),
-        End::TimedOut => "timed out".to_owned(),
+        End::Limit(Limit::Wall) => "timed out".to_owned(),
+        End::Limit(limit) => format!("ended by the limit of {limit}"),
         _ => "killed".to_owned(),
     };
     let seconds = |time: std::time::Duration| format!("{:.3} s", time.as_secs_f64());

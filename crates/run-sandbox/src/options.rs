@@ -37,6 +37,8 @@ pub(crate) enum Group {
     Identity,
     /// How the command is run.
     Run,
+    /// What the command may use.
+    Limits,
     /// What is told about it.
     Telling,
 }
@@ -48,6 +50,7 @@ impl Group {
         Self::Isolation,
         Self::Identity,
         Self::Run,
+        Self::Limits,
         Self::Telling,
     ];
 
@@ -58,6 +61,7 @@ impl Group {
             Self::Isolation => "Isolation",
             Self::Identity => "Identity",
             Self::Run => "The run",
+            Self::Limits => "Limits",
             Self::Telling => "Information",
         }
     }
@@ -72,8 +76,11 @@ pub(crate) enum Id {
     Bare,
     Bind,
     CapAdd,
+    Cgroup,
     Config,
+    Core,
     Cover,
+    CpuTime,
     Cwd,
     Dev,
     Dir,
@@ -81,6 +88,7 @@ pub(crate) enum Id {
     Env,
     Explain,
     File,
+    FileSize,
     Gid,
     Help,
     HostSecrets,
@@ -88,20 +96,27 @@ pub(crate) enum Id {
     NoLandlock,
     InheritEnv,
     Isolate,
+    KillAfter,
     MapSubordinate,
     Mask,
+    Memory,
     Network,
+    OpenFiles,
+    Output,
     Perms,
     Prefer,
     Proc,
+    Processes,
     ReadOnly,
     Readable,
     Report,
+    ReportFormat,
     RoBind,
     Root,
     Seccomp,
     Share,
     Size,
+    Stack,
     Symlink,
     Timeout,
     Tmpfs,
@@ -421,7 +436,8 @@ pub(crate) const OPTIONS: &[Opt] = &[
     .more(
         "LIST is names separated by commas: root, read-only, bind, tmpfs, proc, dev, file, \
              entries, mask, network, pid, ipc, uts, cgroup, time, user, ids, subordinate, \
-             host-secrets, seccomp, nested; mounts for all kinds of mounts; all. What was not \
+             host-secrets, seccomp, nested, cpu-time, memory, processes, file-size, open-files, \
+             stack, core; mounts for all kinds of mounts; all. What was not \
              enforced is in --report, and is printed with -v. Another root is never given up, nor \
              a filter of one's own.",
     ),
@@ -505,12 +521,102 @@ pub(crate) const OPTIONS: &[Opt] = &[
     ),
     option(
         Id::Timeout,
-        Group::Run,
+        Group::Limits,
         &["timeout"],
         &["TIME"],
         "kill everything in the sandbox after TIME",
     )
     .more("A number with ms, s, m or h, of seconds without: 90s, 1.5h."),
+    option(
+        Id::KillAfter,
+        Group::Limits,
+        &["kill-after"],
+        &["TIME"],
+        "let COMMAND clean up for TIME when its time is up",
+    )
+    .more(
+        "It gets SIGTERM when --timeout or --cpu-time is over, and everything is killed TIME \
+             later. Without this everything is killed at once.",
+    ),
+    option(
+        Id::CpuTime,
+        Group::Limits,
+        &["cpu-time"],
+        &["TIME"],
+        "limit the time on processors of all processes",
+    ),
+    option(
+        Id::Memory,
+        Group::Limits,
+        &["memory"],
+        &["BYTES"],
+        "limit the memory of all processes together",
+    )
+    .more(
+        "With K, M, G or T for powers of 1024. To use more ends the run. What is in a tmpfs \
+             counts.",
+    ),
+    option(
+        Id::Processes,
+        Group::Limits,
+        &["processes"],
+        &["N"],
+        "limit the processes and threads at a time",
+    )
+    .more("To want more ends the run."),
+    option(
+        Id::Output,
+        Group::Limits,
+        &["output"],
+        &["BYTES"],
+        "limit what is printed on each of the two streams",
+    )
+    .more(
+        "They are pipes then, and not the terminal or file that run-sandbox has, to which it \
+             copies them. To print more ends the run.",
+    ),
+    option(
+        Id::FileSize,
+        Group::Limits,
+        &["file-size"],
+        &["BYTES"],
+        "limit the size of each file that is written",
+    )
+    .more("A process that writes beyond it gets SIGXFSZ, and EFBIG if it ignores that."),
+    option(
+        Id::OpenFiles,
+        Group::Limits,
+        &["open-files"],
+        &["N"],
+        "limit the open files of each process",
+    ),
+    option(
+        Id::Stack,
+        Group::Limits,
+        &["stack"],
+        &["BYTES"],
+        "limit the stack of each process",
+    ),
+    option(
+        Id::Core,
+        Group::Limits,
+        &["core"],
+        &["BYTES"],
+        "limit core dumps; 0 for none",
+    ),
+    option(
+        Id::Cgroup,
+        Group::Limits,
+        &["cgroup"],
+        &["DIR"],
+        "make control groups for limits below DIR, or none",
+    )
+    .more(
+        "DIR is a directory of cgroup v2 that is delegated to the caller, with no process in it. \
+             The default is auto: below the caller's own groups where it may. Where there are \
+             none, as with none, the processes are looked at every few milliseconds. --report \
+             says what held each limit.",
+    ),
     option(
         Id::Config,
         Group::Run,
@@ -557,6 +663,15 @@ pub(crate) const OPTIONS: &[Opt] = &[
              In its strings, a byte that is not UTF-8, or a backslash, is written as \\xNN.",
     ),
     option(
+        Id::ReportFormat,
+        Group::Telling,
+        &["report-format"],
+        &["FORMAT"],
+        "json (the default), or isolate for judge systems",
+    )
+    .choices(&["json", "isolate"])
+    .more("isolate writes the keys of the meta file of isolate(1), one in a line."),
+    option(
         Id::Verbose,
         Group::Telling,
         &["verbose"],
@@ -587,6 +702,10 @@ pub(crate) const EXIT_STATUS: &[(&str, &str)] = &[
     ("0-255", "that of COMMAND"),
     ("128+N", "signal N ended COMMAND"),
     ("124", "the time was up"),
+    (
+        "137",
+        "COMMAND came to another limit, and had not ended with a status of its own",
+    ),
     (
         "125",
         "the options are wrong or the sandbox cannot be had; nothing was run",

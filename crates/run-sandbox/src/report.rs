@@ -6,11 +6,13 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use sandboxlib::Error;
+use sandboxlib::config::Limit;
 use sandboxlib::core::{Degradation, End, Enforcement, KillScope, Outcome, Started};
+use sandboxlib::{Error, Means};
 use serde::Serialize;
 
 use crate::bytes::{escaped, json};
+use crate::parse::ReportFormat;
 use crate::render::Failure;
 use crate::settings::system;
 
@@ -23,10 +25,14 @@ pub(crate) struct Report {
     exit_code: Option<i32>,
     signal: Option<i32>,
     timed_out: bool,
+    /// The limit that ended it.
+    limit: Option<&'static str>,
     wall_seconds: Option<f64>,
     user_seconds: Option<f64>,
     system_seconds: Option<f64>,
     peak_memory_bytes: Option<u64>,
+    /// How the figures above were measured.
+    measured_by: Option<MeasuredBy>,
     #[serde(flatten)]
     held: Held,
     error: Option<Problem>,
@@ -43,6 +49,20 @@ pub(crate) struct Held {
     seccomp: Option<&'static str>,
     kill_scope: Option<&'static str>,
     landlock: Option<Landlock>,
+    limits: Vec<HeldLimit>,
+}
+
+/// By what a limit was held.
+#[derive(Debug, Serialize)]
+struct HeldLimit {
+    limit: &'static str,
+    by: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct MeasuredBy {
+    cpu: &'static str,
+    memory: &'static str,
 }
 
 /// The second wall: which ABI the kernel has, and what that covers.
@@ -100,6 +120,14 @@ impl From<&Enforcement> for Held {
                 abi: landlock.abi,
                 covers: landlock.covers().collect(),
             }),
+            limits: enforcement
+                .limits
+                .iter()
+                .map(|held| HeldLimit {
+                    limit: held.limit.name(),
+                    by: held.by.name(),
+                })
+                .collect(),
         }
     }
 }
@@ -123,22 +151,26 @@ fn started(started: Started) -> &'static str {
 impl Report {
     /// About a run that came to an end.
     pub(crate) fn finished(enforcement: &Enforcement, outcome: &Outcome) -> Self {
-        let (exit_code, signal) = match outcome.end {
-            End::Exited(status) => (Some(status), None),
-            End::Signalled(number) => (None, Some(number)),
-            _ => (None, None),
+        let limit = match outcome.end {
+            End::Limit(limit) => Some(limit),
+            _ => None,
         };
         Self {
             backend: Some(enforcement.backend.to_owned()),
             started: started(outcome.started),
             pid: Some(outcome.pid),
-            exit_code,
-            signal,
-            timed_out: outcome.end == End::TimedOut,
+            exit_code: outcome.exit_code,
+            signal: outcome.signal,
+            timed_out: limit == Some(Limit::Wall),
+            limit: limit.map(Limit::name),
             wall_seconds: Some(outcome.wall.as_secs_f64()),
             user_seconds: Some(outcome.user.as_secs_f64()),
             system_seconds: Some(outcome.system.as_secs_f64()),
             peak_memory_bytes: outcome.peak_memory,
+            measured_by: Some(MeasuredBy {
+                cpu: outcome.cpu_by.name(),
+                memory: outcome.memory_by.name(),
+            }),
             held: enforcement.into(),
             error: None,
         }
@@ -172,6 +204,63 @@ impl Report {
             }),
             ..Self::default()
         }
+    }
+}
+
+impl Report {
+    /// The same as the meta file of isolate(1): a key and a value in each line, as far as there is
+    /// something to tell.
+    fn isolate(&self) -> String {
+        const KILLED: i32 = 9;
+        let mut lines = Vec::new();
+        let mut add = |key: &str, value: Option<String>| {
+            lines.extend(value.map(|value| format!("{key}:{value}\n")));
+        };
+        let seconds = |time: f64| format!("{time:.3}");
+        let used = self.user_seconds.zip(self.system_seconds);
+        add("time", used.map(|(user, system)| seconds(user + system)));
+        add("time-wall", self.wall_seconds.map(seconds));
+        let by = self.measured_by.as_ref().map(|by| by.memory);
+        let kib = self
+            .peak_memory_bytes
+            .map(|bytes| (bytes / 1024).to_string());
+        let of_tree = by.is_some_and(|by| by != Means::WaitedFor.name());
+        add(if of_tree { "cg-mem" } else { "max-rss" }, kib);
+        let killed = self.limit.is_some() && self.exit_code.or(self.signal).is_none();
+        let signal = self.signal.or(killed.then_some(KILLED));
+        add("exitcode", self.exit_code.map(|code| code.to_string()));
+        add("exitsig", signal.map(|signal| signal.to_string()));
+        let is = |limit: Limit| self.limit == Some(limit.name());
+        add("killed", self.limit.map(|_| "1".to_owned()));
+        let out_of_memory = is(Limit::Memory) && of_tree && by != Some(Means::Accounting.name());
+        add("cg-oom-killed", out_of_memory.then(|| "1".to_owned()));
+        let (status, message) = match (&self.error, self.limit) {
+            (Some(problem), _) => (Some("XX"), Some(problem.message.clone())),
+            (None, Some(limit)) => {
+                let status = if is(Limit::Wall) || is(Limit::CpuTime) {
+                    "TO"
+                } else if signal.is_some() {
+                    "SG"
+                } else {
+                    "RE"
+                };
+                (
+                    Some(status),
+                    Some(format!("the limit of {limit} was reached")),
+                )
+            }
+            (None, None) => match (self.exit_code, signal) {
+                (_, Some(signal)) => (Some("SG"), Some(format!("ended by signal {signal}"))),
+                (Some(code), _) if code != 0 => {
+                    (Some("RE"), Some(format!("exited with status {code}")))
+                }
+                _ => (None, None),
+            },
+        };
+        add("status", status.map(str::to_owned));
+        // A line is a value.
+        add("message", message.map(|text| text.replace('\n', " ")));
+        lines.concat()
     }
 }
 
@@ -231,19 +320,23 @@ impl Target {
     }
 
     /// Writes the report.
-    pub(crate) fn write(self, report: &Report) -> io::Result<()> {
-        let text = json(report)?;
+    pub(crate) fn write(self, report: &Report, format: ReportFormat) -> io::Result<()> {
+        let text = match format {
+            ReportFormat::Json => json(report)?,
+            ReportFormat::Isolate => report.isolate(),
+        };
+        let text = text.as_bytes();
         match self {
             Self::Open { mut file, end } => {
                 if !end {
                     file.set_len(0)?;
                 }
-                file.write_all(text.as_bytes())
+                file.write_all(text)
             }
             Self::Replace(path) => {
                 let (name, mut file) = temporary(&path)?;
                 let done = file
-                    .write_all(text.as_bytes())
+                    .write_all(text)
                     .and_then(|()| std::fs::rename(&name, &path));
                 if done.is_err() {
                     // What matters is the first error; this is but tidying up.
@@ -285,7 +378,7 @@ mod tests {
     use super::*;
 
     fn written(target: Target, path: &Path, report: &Report) -> serde_json::Value {
-        target.write(report).unwrap();
+        target.write(report, ReportFormat::Json).unwrap();
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     }
 
@@ -305,6 +398,7 @@ mod tests {
         let mut outcome = Outcome::new(End::Signalled(9), Started::Yes, 42);
         outcome.wall = Duration::from_millis(1500);
         outcome.peak_memory = Some(4096);
+        outcome.signal = Some(9);
 
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("report.json");
@@ -316,14 +410,47 @@ mod tests {
             json,
             serde_json::json!({
                 "backend": "userns", "started": "yes", "pid": 42, "exit_code": null, "signal": 9,
-                "timed_out": false, "wall_seconds": 1.5, "user_seconds": 0.0,
-                "system_seconds": 0.0, "peak_memory_bytes": 4096, "enforced": ["network"],
+                "timed_out": false, "limit": null, "wall_seconds": 1.5, "user_seconds": 0.0,
+                "system_seconds": 0.0, "peak_memory_bytes": 4096,
+                "measured_by": {"cpu": "waited-for", "memory": "waited-for"}, "enforced": ["network"],
                 "not_enforced": [{"feature": "pid", "reason": "not here"}],
                 "created_on_host": ["/a\\xff\\x5c"], "not_masked": [],
                 "hidden": ["/home"], "seccomp": "none", "kill_scope": "process-group",
-                "landlock": null, "error": null,
+                "landlock": null, "limits": [], "error": null,
             })
         );
+    }
+
+    #[test]
+    fn the_meta_file_of_isolate() {
+        let enforcement = Enforcement::none("userns");
+        let mut outcome = Outcome::new(End::Exited(0), Started::Yes, 42);
+        outcome.exit_code = Some(0);
+        outcome.wall = Duration::from_millis(1500);
+        outcome.user = Duration::from_millis(250);
+        outcome.system = Duration::from_millis(8);
+        outcome.peak_memory = Some(4096);
+        let meta = |outcome: &Outcome| Report::finished(&enforcement, outcome).isolate();
+        let figures = "time:0.258\ntime-wall:1.500\nmax-rss:4\n";
+        assert_eq!(meta(&outcome), format!("{figures}exitcode:0\n"));
+        outcome.exit_code = Some(3);
+        outcome.end = End::Exited(3);
+        let failed = "exitcode:3\nstatus:RE\nmessage:exited with status 3\n";
+        assert_eq!(meta(&outcome), format!("{figures}{failed}"));
+        (outcome.exit_code, outcome.signal) = (None, Some(11));
+        outcome.end = End::Signalled(11);
+        let signalled = "exitsig:11\nstatus:SG\nmessage:ended by signal 11\n";
+        assert_eq!(meta(&outcome), format!("{figures}{signalled}"));
+        outcome.signal = None;
+        outcome.end = End::Limit(Limit::CpuTime);
+        let killed = "exitsig:9\nkilled:1\nstatus:TO\nmessage:the limit of cpu-time was reached\n";
+        assert_eq!(meta(&outcome), format!("{figures}{killed}"));
+        outcome.end = End::Limit(Limit::Memory);
+        outcome.memory_by = Means::CgroupV1;
+        let text = meta(&outcome);
+        assert!(text.contains("cg-mem:4\nexitsig:9\nkilled:1\ncg-oom-killed:1\nstatus:SG\n"));
+        let failed = Report::failed(&Failure::Bad("no\nway".into())).isolate();
+        assert_eq!(failed, "status:XX\nmessage:no way\n");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use sandboxlib::config::{
     Config, MountKind, Root, RootAccess, SandboxPath, Settings, SettingsError,
@@ -51,7 +50,6 @@ pub(crate) struct Run {
     /// The caller's working directory, where nobody said another one for the host's root.
     pub(crate) callers_directory: Option<SandboxPath>,
     pub(crate) environment: Vec<(OsString, OsString)>,
-    pub(crate) timeout: Option<Duration>,
     pub(crate) program: OsString,
     pub(crate) arguments: Vec<OsString>,
 }
@@ -119,7 +117,6 @@ pub(crate) fn settle(mut settings: Settings, caller: &Caller) -> Result<Run, Str
         directory,
         callers_directory,
         environment,
-        timeout: settings.timeout,
         program: command.next().unwrap_or_else(|| "/bin/sh".into()),
         arguments: command.collect(),
     })

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandboxlib_config::{Config, Root, SandboxPath};
+use sandboxlib_config::{Config, Limits, Root, SandboxPath};
 use sandboxlib_core::{
     Backend, End, FailedStep, Hint, HostFacts, Knob, Launch, Outcome, SpawnError, Started,
 };
-use sandboxlib_spawn::{Run, Signaller, Stdio, hints};
+use sandboxlib_spawn::{Run, Signaller, Stdio, Stream, hints};
 use tracing::debug_span;
 
 use crate::{Error, Prepared};
@@ -20,7 +20,7 @@ use crate::{Error, Prepared};
 pub struct Command<'p> {
     prepared: &'p Prepared,
     run: Run,
-    timeout: Option<Duration>,
+    limits: Limits,
 }
 
 impl<'p> Command<'p> {
@@ -28,7 +28,7 @@ impl<'p> Command<'p> {
         Self {
             prepared,
             run: Run::new(program),
-            timeout: None,
+            limits: prepared.check.limits,
         }
     }
 
@@ -99,7 +99,22 @@ impl<'p> Command<'p> {
     /// Has everything in the sandbox killed when this time has passed since the start. It is
     /// enforced by waiting for the command.
     pub fn timeout(&mut self, timeout: Duration) -> &mut Self {
-        self.timeout = Some(timeout);
+        self.limits.wall = Some(timeout);
+        self
+    }
+
+    /// For how long the command may clean up when its time is up ([`Limits::kill_after`]).
+    pub fn kill_after(&mut self, grace: Duration) -> &mut Self {
+        self.limits.kill_after = Some(grace);
+        self
+    }
+
+    /// How many bytes the command may print on each stream ([`Limits::output`]). Standard output
+    /// and error have to be pipes then, or lead nowhere, and be read by
+    /// [`output`](Self::output), [`Child::wait_with_output`], [`Child::wait_streaming`] or
+    /// [`Child::wait_relaying`].
+    pub fn output_limit(&mut self, bytes: u64) -> &mut Self {
+        self.limits.output = Some(bytes);
         self
     }
 
@@ -107,14 +122,14 @@ impl<'p> Command<'p> {
     ///
     /// # Errors
     /// [`Error::Spawn`] names the step that failed; then nothing of the sandbox is left.
+    /// [`Error::Config`] if there is a limit of output that nobody could hold.
     pub fn spawn(&mut self) -> Result<Child, Error> {
         let _span = debug_span!("spawn", program = ?self.run.program).entered();
         let backend = self.prepared.check.enforcement.backend;
+        self.check_streams()?;
         match self.prepared.ready.start(&self.run) {
             Ok(mut child) => {
-                if let Some(timeout) = self.timeout {
-                    child.set_timeout(timeout);
-                }
+                child.set_limits(self.limits);
                 Ok(Child {
                     stdin: child.stdin.take(),
                     stdout: child.stdout.take(),
@@ -136,6 +151,16 @@ impl<'p> Command<'p> {
                 Err(Error::Spawn { backend, error })
             }
         }
+    }
+
+    /// A limit of output is held by reading the output.
+    fn check_streams(&self) -> Result<(), Error> {
+        let read = |stdio: &Stdio| !matches!(stdio, Stdio::Inherit | Stdio::Fd(_));
+        if self.limits.output.is_some() && !(read(&self.run.stdout) && read(&self.run.stderr)) {
+            let reason = "a limit of output needs standard output and error to be pipes".to_owned();
+            return Err(Error::Config { reason });
+        }
+        Ok(())
     }
 
     /// Runs the command to its end, with the caller's standard streams unless others are set.
@@ -366,8 +391,45 @@ impl Child {
         self.with_command(outcome, &[])
     }
 
+    /// Waits as [`wait_forwarding`](Self::wait_forwarding) does, and copies what comes through the
+    /// pipes of standard output and error to the caller's own. Where that is not taken, the
+    /// command has to wait.
+    ///
+    /// # Errors
+    /// As for [`try_wait`](Self::try_wait).
+    pub fn wait_relaying(&mut self, signals: &[i32]) -> Result<Outcome, Error> {
+        self.waiting(|inner| inner.wait_relaying(signals))
+    }
+
+    /// Waits, and hands what comes through the pipes of standard output and error to `take`, piece
+    /// by piece, as it comes. As long as `take` does not return, nothing more is read and no limit
+    /// is seen to, and a command that prints on has to wait. An error of `take` ends the waiting,
+    /// and dropping this child ends the command.
+    ///
+    /// # Errors
+    /// As for [`try_wait`](Self::try_wait); [`Error::Wait`] with what `take` returned.
+    pub fn wait_streaming(
+        &mut self,
+        mut take: impl FnMut(Stream, &[u8]) -> io::Result<()>,
+    ) -> Result<Outcome, Error> {
+        self.waiting(|inner| inner.wait_streaming(&mut take))
+    }
+
+    fn waiting(
+        &mut self,
+        wait: impl FnOnce(&mut sandboxlib_spawn::Child) -> io::Result<Outcome>,
+    ) -> Result<Outcome, Error> {
+        drop(self.stdin.take());
+        self.inner.stdout = self.stdout.take();
+        self.inner.stderr = self.stderr.take();
+        let backend = self.backend;
+        let outcome = wait(&mut self.inner).map_err(|source| Error::Wait { backend, source })?;
+        self.with_command(outcome, &[])
+    }
+
     /// Waits, and gathers what comes through the pipes of standard output and error. Both are
-    /// read as they fill, so neither can block the command.
+    /// read as they fill, so neither can block the command, and no more is kept than the limit of
+    /// output allows.
     ///
     /// # Errors
     /// As for [`try_wait`](Self::try_wait).

@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sandboxlib_config::{
     Config, Feature, FeatureSet, Ids, Isolation, Mount, MountKind, Network, Root, RootAccess,
@@ -115,6 +116,13 @@ fn asking_for(feature: Feature) -> Option<Config> {
         Feature::Subordinate => config.ids = Ids::Subordinate,
         Feature::Seccomp => config.seccomp = Seccomp::Build,
         Feature::Nested => config.allow_nested = false,
+        Feature::CpuTime => config.limits.cpu_time = Some(Duration::from_secs(3600)),
+        Feature::Memory => config.limits.memory = Some(1 << 30),
+        Feature::Processes => config.limits.processes = Some(1000),
+        Feature::FileSize => config.limits.file_size = Some(1 << 30),
+        Feature::OpenFiles => config.limits.open_files = Some(100),
+        Feature::Stack => config.limits.stack = Some(8 << 20),
+        Feature::Core => config.limits.core = Some(0),
         Feature::Proc => {
             // It shows process ids, and has to be of those of the sandbox.
             ns.pid = Isolation::Isolated;

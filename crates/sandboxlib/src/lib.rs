@@ -38,9 +38,10 @@ pub use doctor::doctor;
 pub use error::Error;
 pub use sandbox::{Check, Prepared, Sandbox};
 pub use sandboxlib_config::{
-    Access, Capabilities, Config, Feature, FeatureSet, HiddenBy, HiddenPlace, Ids, Isolation,
-    Mount, MountKind, Namespaces, Network, Root, RootAccess, SandboxPath, Seccomp, SeccompAction,
-    SeccompComparison, SeccompOperator, SeccompOtherwise, SeccompRule, SeccompRules, UserNamespace,
+    Access, Capabilities, Config, ControlGroups, Feature, FeatureSet, HiddenBy, HiddenPlace, Ids,
+    Isolation, Limit, Limits, Mount, MountKind, Namespaces, Network, Root, RootAccess, SandboxPath,
+    Seccomp, SeccompAction, SeccompComparison, SeccompOperator, SeccompOtherwise, SeccompRule,
+    SeccompRules, UserNamespace,
 };
-pub use sandboxlib_core::{End, Enforcement, KillScope, Outcome, Started};
-pub use sandboxlib_spawn::{Rehearsal, Signaller, Stdio};
+pub use sandboxlib_core::{End, Enforcement, HeldLimit, KillScope, Means, Outcome, Started};
+pub use sandboxlib_spawn::{Rehearsal, Signaller, Stdio, Stream};

@@ -1,10 +1,11 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sandboxlib_config::{
-    Capabilities, Config, Feature, HiddenPlace, Ids, Isolation, Mount, MountKind, Network, Root,
-    RootAccess, SandboxPath, Seccomp,
+    Capabilities, Config, ControlGroups, Feature, HiddenPlace, Ids, Isolation, Limits, Mount,
+    MountKind, Network, Root, RootAccess, SandboxPath, Seccomp,
 };
 use sandboxlib_core::{
     Backend, CapSet, ChildScript, EffectiveConfig, Enforcement, HostFacts, KillScope, Landlock,
@@ -143,6 +144,62 @@ impl Sandbox {
         self
     }
 
+    /// What a run may use at most. What cannot be held here is refused, unless less will do.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.config.limits = limits;
+        self
+    }
+
+    /// Limits the time from the start of a command ([`Limits::wall`]).
+    #[must_use]
+    pub fn wall_limit(mut self, time: Duration) -> Self {
+        self.config.limits.wall = Some(time);
+        self
+    }
+
+    /// Limits the time on processors ([`Limits::cpu_time`]).
+    #[must_use]
+    pub fn cpu_time_limit(mut self, time: Duration) -> Self {
+        self.config.limits.cpu_time = Some(time);
+        self
+    }
+
+    /// Limits memory, in bytes ([`Limits::memory`]).
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.config.limits.memory = Some(bytes);
+        self
+    }
+
+    /// Limits processes and threads ([`Limits::processes`]).
+    #[must_use]
+    pub fn process_limit(mut self, most: u64) -> Self {
+        self.config.limits.processes = Some(most);
+        self
+    }
+
+    /// Limits what is printed, in bytes for each stream ([`Limits::output`]).
+    #[must_use]
+    pub fn output_limit(mut self, bytes: u64) -> Self {
+        self.config.limits.output = Some(bytes);
+        self
+    }
+
+    /// Gives a command whose time is up some more to clean up ([`Limits::kill_after`]).
+    #[must_use]
+    pub fn kill_after(mut self, grace: Duration) -> Self {
+        self.config.limits.kill_after = Some(grace);
+        self
+    }
+
+    /// Where control groups for the limits may be made.
+    #[must_use]
+    pub fn control_groups(mut self, groups: ControlGroups) -> Self {
+        self.config.control_groups = groups;
+        self
+    }
+
     /// Less than this feature will do.
     #[must_use]
     pub fn prefer(mut self, feature: Feature) -> Self {
@@ -194,12 +251,15 @@ impl Sandbox {
             })?;
         enforcement.kill_scope = kill_scope(&launch);
         enforcement.landlock = landlock(&launch);
+        let limits = effective.config().limits;
+        enforcement.limits = launch.limits(&limits);
         degrade(&mut enforcement, &launch, effective.config())?;
         let check = Check {
             enforcement,
             launch,
             rejected,
             facts,
+            limits,
         };
         Ok((check, backend))
     }
@@ -239,6 +299,8 @@ pub struct Check {
     pub rejected: Vec<Candidate>,
     /// What was known about the host.
     pub facts: HostFacts,
+    /// The limits that would hold.
+    pub limits: Limits,
 }
 
 /// A sandbox that is ready to run commands, one after another or side by side, from any thread.

@@ -292,6 +292,8 @@ pub(crate) fn unlinked_file(data: &[u8]) -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
+    use sandboxlib_config::Limit;
+
     use super::*;
 
     fn dir(path: &str, mode: u32) -> ScratchEntry {
@@ -491,8 +493,8 @@ mod tests {
             ("x started y", End::Exited(1), Started::Yes),
             ("x", End::Exited(1), Started::No),
             ("", End::Exited(0), Started::No),
-            ("", End::TimedOut, Started::Unknown),
-            ("started", End::TimedOut, Started::Yes),
+            ("", End::Limit(Limit::Wall), Started::Unknown),
+            ("started", End::Limit(Limit::Wall), Started::Yes),
         ] {
             let (mut one, theirs) = errand(text);
             assert_eq!(

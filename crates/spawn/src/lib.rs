@@ -23,6 +23,7 @@ mod ask;
 mod caller;
 mod ending;
 mod helper;
+mod limits;
 mod prepared;
 mod rehearsal;
 mod run;
@@ -36,6 +37,7 @@ pub use prepared::Prepared;
 pub use rehearsal::{Rehearsal, hints};
 pub use run::{Run, Stdio};
 pub use signals::block_signals;
+pub use streams::Stream;
 pub use system::{Child, HostView, OS, Signaller, diagnose, diagnose_command, doctor, facts};
 
 /// The signals that a program which stands for a sandboxed command passes on to it when it gets

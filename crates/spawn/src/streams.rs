@@ -12,16 +12,61 @@ pub(crate) struct Ends {
     pub(crate) stderr: Option<File>,
 }
 
-/// A stream that is read to its end while other things are waited for.
-pub(crate) struct Gather {
-    file: Option<File>,
-    data: Vec<u8>,
+/// One of the two streams that a command writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
 }
 
-impl Gather {
-    /// From here on, reading takes what is there and does not wait.
-    pub(crate) fn new(file: Option<File>) -> io::Result<Self> {
-        if let Some(file) = &file {
+/// Where a stream goes.
+pub(crate) enum Sink<'a> {
+    /// It is kept.
+    Memory(Vec<u8>),
+    /// A descriptor of the caller's, which may block.
+    Fd(RawFd),
+    /// Somebody who takes it piece by piece.
+    Callback(&'a dyn Fn(Stream, &[u8]) -> io::Result<()>),
+}
+
+/// What a stream waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Nothing,
+    Read(RawFd),
+    Write(RawFd),
+}
+
+/// How much is moved at a time, and so all that is held of a stream that is passed on.
+const PIECE: usize = 64 * 1024;
+
+/// What a pipe that can be written to takes without blocking.
+const UNBLOCKED: usize = libc::PIPE_BUF;
+
+/// A stream of a command on its way to where it goes, as far as its limit.
+pub(crate) struct Tap<'a> {
+    stream: Stream,
+    from: Option<File>,
+    to: Sink<'a>,
+    /// What was read and not passed on yet.
+    held: Vec<u8>,
+    /// How many bytes are still within the limit.
+    left: Option<u64>,
+    over: bool,
+}
+
+impl<'a> Tap<'a> {
+    /// From here on, reading takes what is there and does not wait. Without a file there is
+    /// nothing to do.
+    pub(crate) fn new(
+        stream: Stream,
+        from: Option<File>,
+        to: Sink<'a>,
+        most: Option<u64>,
+    ) -> io::Result<Self> {
+        if let Some(file) = &from {
             // SAFETY: fcntl with numbers alone, on a descriptor that is open.
             let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
             let flags = flags | libc::O_NONBLOCK;
@@ -31,29 +76,173 @@ impl Gather {
             }
         }
         Ok(Self {
-            file,
-            data: Vec::new(),
+            stream,
+            from,
+            to,
+            held: Vec::new(),
+            left: most,
+            over: false,
         })
     }
 
-    pub(crate) fn fd(&self) -> RawFd {
-        self.file.as_ref().map_or(-1, |file| file.as_raw_fd())
+    /// Whether the command has written more than it may.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
     }
 
-    /// Takes what is there.
-    pub(crate) fn read(&mut self) -> io::Result<()> {
-        let Some(file) = &mut self.file else {
+    pub(crate) fn wants(&self) -> Wish {
+        match (&self.to, &self.from) {
+            (Sink::Fd(fd), _) if !self.held.is_empty() => Wish::Write(*fd),
+            (_, Some(from)) if !self.over => Wish::Read(from.as_raw_fd()),
+            _ => Wish::Nothing,
+        }
+    }
+
+    /// Does what [`wants`](Self::wants) said, now that it can be done.
+    pub(crate) fn turn(&mut self) -> io::Result<()> {
+        if self.held.is_empty() {
+            self.read().map(drop)
+        } else {
+            self.write(UNBLOCKED)
+        }
+    }
+
+    /// Takes what is there, as far as one piece and the limit go. Tells whether there may be more.
+    fn read(&mut self) -> io::Result<bool> {
+        let Some(file) = self.from.as_mut().filter(|_| !self.over) else {
+            return Ok(false);
+        };
+        let mut piece = [0; PIECE];
+        let got = match file.read(&mut piece) {
+            Ok(0) => {
+                self.from = None;
+                return Ok(false);
+            }
+            Ok(got) => got,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(true),
+            Err(e) => return Err(e),
+        };
+        let mut taken = &piece[..got];
+        if let Some(left) = &mut self.left {
+            let fits = usize::try_from(*left).unwrap_or(usize::MAX).min(got);
+            self.over = fits < got;
+            *left -= fits as u64;
+            taken = &taken[..fits];
+        }
+        match &mut self.to {
+            Sink::Memory(data) => data.extend_from_slice(taken),
+            Sink::Fd(_) => self.held.extend_from_slice(taken),
+            Sink::Callback(take) if !taken.is_empty() => {
+                take(self.stream, taken)?;
+            }
+            Sink::Callback(_) => {}
+        }
+        Ok(true)
+    }
+
+    /// Passes on up to `most` bytes of what is held.
+    fn write(&mut self, most: usize) -> io::Result<()> {
+        let Sink::Fd(fd) = self.to else {
             return Ok(());
         };
-        match file.read_to_end(&mut self.data) {
-            Ok(_) => self.file = None,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            Err(e) => return Err(e),
+        let piece = &self.held[..self.held.len().min(most)];
+        // SAFETY: the pointer and length are those of a live slice.
+        let done = unsafe { libc::write(fd, piece.as_ptr().cast(), piece.len()) };
+        match usize::try_from(done) {
+            Ok(done) => drop(self.held.drain(..done)),
+            Err(_) => match io::Error::last_os_error() {
+                e if e.kind() == io::ErrorKind::Interrupted => {}
+                e if e.kind() == io::ErrorKind::WouldBlock => {}
+                _ => {
+                    // Nobody reads it. So the command finds out as if it had written there itself.
+                    self.held.clear();
+                    self.from = None;
+                }
+            },
         }
         Ok(())
     }
 
+    /// Takes and passes on what is left when everything has ended.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        loop {
+            while !self.held.is_empty() {
+                self.write(PIECE)?;
+            }
+            if !self.read()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What was kept.
     pub(crate) fn into_data(self) -> Vec<u8> {
-        self.data
+        match self.to {
+            Sink::Memory(data) => data,
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::io::Write as _;
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    fn tap<'a>(text: &str, to: Sink<'a>, most: Option<u64>) -> Tap<'a> {
+        let (read, mut write) = io::pipe().unwrap();
+        write.write_all(text.as_bytes()).unwrap();
+        let read = File::from(OwnedFd::from(read));
+        Tap::new(Stream::Stdout, Some(read), to, most).unwrap()
+    }
+
+    #[test]
+    fn no_more_is_kept_than_the_limit() {
+        for (most, kept, over) in [(3, "abc", true), (6, "abcdef", false), (7, "abcdef", false)] {
+            let mut tap = tap("abcdef", Sink::Memory(Vec::new()), Some(most));
+            tap.finish().unwrap();
+            assert_eq!(tap.is_over(), over, "{most}");
+            assert_eq!(tap.into_data(), kept.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_callback_gets_it_all_and_its_error_counts() {
+        let got = RefCell::new(Vec::new());
+        let take = |stream, piece: &[u8]| {
+            assert_eq!(stream, Stream::Stdout);
+            got.borrow_mut().extend_from_slice(piece);
+            Ok(())
+        };
+        tap("abc", Sink::Callback(&take), None).finish().unwrap();
+        assert_eq!(*got.borrow(), b"abc");
+        let refuse = |_, _: &[u8]| Err(io::Error::other("no"));
+        assert!(tap("abc", Sink::Callback(&refuse), None).finish().is_err());
+    }
+
+    #[test]
+    fn it_is_passed_on_in_order_and_a_reader_that_is_gone_ends_it() {
+        let (mut read, write) = io::pipe().unwrap();
+        let text = "0123456789".repeat(1000);
+        let mut relay = tap(&text, Sink::Fd(write.as_raw_fd()), None);
+        while relay.wants() != Wish::Nothing {
+            relay.turn().unwrap();
+        }
+        drop(write);
+        let mut got = String::new();
+        read.read_to_string(&mut got).unwrap();
+        assert_eq!(got, text);
+
+        let (read, write) = io::pipe().unwrap();
+        drop(read);
+        let mut relay = tap("abc", Sink::Fd(write.as_raw_fd()), None);
+        relay.turn().unwrap();
+        assert_eq!(relay.wants(), Wish::Write(write.as_raw_fd()));
+        relay.turn().unwrap();
+        assert_eq!(relay.wants(), Wish::Nothing);
     }
 }

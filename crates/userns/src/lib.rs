@@ -7,7 +7,7 @@ mod support;
 use sandboxlib_config::{Capabilities, Config, Ids, Isolation, MountKind, UserNamespace};
 use sandboxlib_core::{
     Backend, CapSet, ChildScript, EffectiveConfig, HostFacts, Landlock, Launch, NamespaceSet, Os,
-    PrepareError, ProcGuard, Reason, Step, Support, SyscallFilter,
+    PrepareError, ProcGuard, Reason, Step, Support, SyscallFilter, bound_tmpfs, limit_steps,
 };
 use sandboxlib_mount::MountPlan;
 
@@ -44,6 +44,8 @@ impl Backend for Userns {
         let config = effective.config();
         let identity = Identity::choose(config, facts)?;
         let keep = capabilities(config, &identity, &plan, facts)?;
+        let plan = bound_tmpfs(plan, config);
+        let (tree, each) = limit_steps(config, facts, identity.map.is_some(), keep)?;
         let landlock = Landlock::behind(&plan, effective, facts, keep);
         let mut steps = Vec::with_capacity(plan.steps.len() + 16);
 
@@ -72,6 +74,7 @@ impl Backend for Userns {
         if limit {
             steps.push(Step::LimitNamespaces);
         }
+        steps.extend(tree);
         if config.namespaces.time == Isolation::Isolated {
             steps.push(Step::TimeNamespace);
         }
@@ -95,6 +98,7 @@ impl Backend for Userns {
         // Some of its rules take capabilities to make.
         steps.extend(landlock.map(Step::Landlock));
         steps.push(Step::Capabilities(keep));
+        steps.extend(each);
         if let Some(filter) = SyscallFilter::wanted(config, limited) {
             if let Some(reason) = facts.seccomp_reason() {
                 return Err(reason.into());

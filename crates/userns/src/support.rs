@@ -14,6 +14,11 @@ pub(crate) fn support(facts: &HostFacts) -> Support {
     if let Some(reason) = facts.seccomp_reason() {
         all = all.lacks(Feature::Seccomp, reason);
     }
+    for limit in Feature::TREE_LIMITS {
+        if let Some(reason) = facts.tree_limit_reason(*limit) {
+            all = all.lacks(*limit, reason);
+        }
+    }
     match no_user_namespace(facts) {
         Some(reason) if !facts.capabilities.contains(CapSet::SYS_ADMIN) => {
             Support::unusable(reason)

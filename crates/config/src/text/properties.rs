@@ -14,8 +14,9 @@ use toml::{Table, Value};
 use super::{HostSecrets, MountSetting, Namespace, Settings};
 use crate::text::{parse_duration, parse_permissions, parse_size};
 use crate::{
-    Access, Errno, Feature, FeatureSet, Mount, MountKind, Network, SandboxPath, Seccomp,
-    SeccompAction, SeccompComparison, SeccompOperator, SeccompOtherwise, SeccompRule, SeccompRules,
+    Access, ControlGroups, Errno, Feature, FeatureSet, Limits, Mount, MountKind, Network,
+    SandboxPath, Seccomp, SeccompAction, SeccompComparison, SeccompOperator, SeccompOtherwise,
+    SeccompRule, SeccompRules,
 };
 
 /// Text as it may stand in a path or argument: with everything that a format could trip over.
@@ -200,6 +201,42 @@ fn filter_written(seccomp: &Seccomp) -> Value {
     table(vec![("default", default), ("rule", rules.into())])
 }
 
+fn spans() -> impl Strategy<Value = Option<Duration>> {
+    option::of((1..=u32::MAX).prop_map(|ms| Duration::from_millis(ms.into())))
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    let number = || option::of(1..=u64::MAX >> 1);
+    let times = (spans(), spans(), spans());
+    let of_tree = (number(), number(), number());
+    let of_each = (number(), number(), number(), option::of(0..=u64::MAX >> 1));
+    (times, of_tree, of_each).prop_map(|(times, of_tree, of_each)| Limits {
+        wall: times.0,
+        cpu_time: times.1,
+        kill_after: times.2,
+        memory: of_tree.0,
+        processes: of_tree.1,
+        output: of_tree.2,
+        file_size: of_each.0,
+        open_files: of_each.1,
+        stack: of_each.2,
+        core: of_each.3,
+    })
+}
+
+fn control_groups() -> impl Strategy<Value = ControlGroups> {
+    let path = host_paths().prop_filter("has a meaning of its own", |path| {
+        !["auto", "none"]
+            .map(std::path::Path::new)
+            .contains(&&**path)
+    });
+    prop_oneof![
+        Just(ControlGroups::Auto),
+        Just(ControlGroups::None),
+        path.prop_map(ControlGroups::Below)
+    ]
+}
+
 /// Settings that a file can say.
 fn settings() -> impl Strategy<Value = Settings> {
     let files = (
@@ -227,7 +264,8 @@ fn settings() -> impl Strategy<Value = Settings> {
         option::of(places()),
         variables(),
         option::of(any::<bool>()),
-        option::of(1..=u32::MAX),
+        limits(),
+        option::of(control_groups()),
         option::of(prop::collection::vec("[^\0]{0,6}", 1..4)),
     );
     (files, isolation, run).prop_map(|(files, isolation, run)| {
@@ -243,7 +281,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             more,
         ) = isolation;
         let (seccomp, allow_nested) = more;
-        let (backend, cwd, env, inherit_env, timeout, command) = run;
+        let (backend, cwd, env, inherit_env, limits, control_groups, command) = run;
         Settings {
             sandbox,
             backend,
@@ -269,7 +307,8 @@ fn settings() -> impl Strategy<Value = Settings> {
             cwd,
             env,
             inherit_env,
-            timeout: timeout.map(|ms| Duration::from_millis(ms.into())),
+            limits,
+            control_groups,
             command: command.map(|words| words.into_iter().map(OsString::from).collect()),
         }
     })
@@ -298,7 +337,14 @@ fn written(settings: &Settings) -> Table {
         .collect();
     let mounts: Vec<Value> = settings.mounts.iter().map(mount_written).collect();
     let id = |id: Option<u32>| id.map(|id| i64::from(id).into());
-    let all: [(&str, Option<Value>); 26] = [
+    let count = |n: Option<u64>| n.map(|n| i64::try_from(n).unwrap().into());
+    let span = |time: Option<Duration>| {
+        time.map(|t| {
+            let (millis, rest) = (t.as_millis(), t.as_nanos() % 1_000_000);
+            format!("{millis}.{rest:06}ms").into()
+        })
+    };
+    let all: [(&str, Option<Value>); 36] = [
         ("sandbox", settings.sandbox.as_ref().map(|p| text(p))),
         ("backend", settings.backend.as_deref().map(strings)),
         ("read-only", settings.read_only.map(Value::from)),
@@ -333,11 +379,22 @@ fn written(settings: &Settings) -> Table {
         ("cwd", settings.cwd.as_ref().map(|p| text(&p.as_path()))),
         ("env", (!env.is_empty()).then(|| env.into())),
         ("inherit-env", settings.inherit_env.map(Value::from)),
+        ("timeout", span(settings.limits.wall)),
+        ("cpu-time", span(settings.limits.cpu_time)),
+        ("memory", count(settings.limits.memory)),
+        ("processes", count(settings.limits.processes)),
+        ("file-size", count(settings.limits.file_size)),
+        ("open-files", count(settings.limits.open_files)),
+        ("stack", count(settings.limits.stack)),
+        ("core", count(settings.limits.core)),
+        ("output", count(settings.limits.output)),
+        ("kill-after", span(settings.limits.kill_after)),
         (
-            "timeout",
-            settings.timeout.map(|t| {
-                let (millis, rest) = (t.as_millis(), t.as_nanos() % 1_000_000);
-                format!("{millis}.{rest:06}ms").into()
+            "cgroup",
+            settings.control_groups.as_ref().map(|groups| match groups {
+                ControlGroups::Below(path) => text(path),
+                ControlGroups::None => "none".into(),
+                _ => "auto".into(),
             }),
         ),
         (

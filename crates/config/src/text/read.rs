@@ -1,6 +1,8 @@
 //! How [`Settings`] are read with serde. Every value is checked inside a visitor, because that
 //! is where a deserializer knows the place in the text that an error is about.
 
+mod number;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -10,10 +12,11 @@ use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::{
-    HostSecrets, MountSetting, Namespace, Settings, parse_duration, parse_permissions, parse_size,
+use self::number::{Count, Id, Permissions, Size, SizeOrNone};
+use super::{HostSecrets, MountSetting, Namespace, Settings, parse_duration};
+use crate::{
+    Access, ControlGroups, FeatureSet, Limits, Mount, MountKind, Network, SandboxPath, Seccomp,
 };
-use crate::{Access, FeatureSet, Mount, MountKind, Network, SandboxPath, Seccomp};
 
 /// A type that is written as text.
 pub(super) trait FromText: Sized {
@@ -170,55 +173,6 @@ impl FromText for Duration {
     }
     fn from_number(seconds: &str) -> Option<Result<Self, String>> {
         Some(Self::from_text(seconds))
-    }
-}
-
-struct Size(u64);
-
-impl FromText for Size {
-    const WHAT: &'static str = "a size such as \"64M\"";
-    fn from_text(text: &str) -> Result<Self, String> {
-        parse_size(text).map(Self).map_err(|e| e.0)
-    }
-    fn from_number(bytes: &str) -> Option<Result<Self, String>> {
-        Some(Self::from_text(bytes))
-    }
-}
-
-struct Permissions(u32);
-
-impl FromText for Permissions {
-    const WHAT: &'static str = "octal permissions as a string, such as \"1777\"";
-    fn from_text(text: &str) -> Result<Self, String> {
-        parse_permissions(text).map(Self).map_err(|e| e.0)
-    }
-}
-
-/// A number that can be a uid or gid: (uid_t) -1 stands for "none" in system calls.
-struct Id(u32);
-
-impl<'de> Deserialize<'de> for Id {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct V;
-        impl Visitor<'_> for V {
-            type Value = Id;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an id from 0 to 4294967294")
-            }
-            fn visit_i64<E: de::Error>(self, n: i64) -> Result<Id, E> {
-                match u32::try_from(n) {
-                    Ok(id) if id != u32::MAX => Ok(Id(id)),
-                    _ => Err(E::invalid_value(de::Unexpected::Signed(n), &self)),
-                }
-            }
-            fn visit_u64<E: de::Error>(self, n: u64) -> Result<Id, E> {
-                match u32::try_from(n) {
-                    Ok(id) if id != u32::MAX => Ok(Id(id)),
-                    _ => Err(E::invalid_value(de::Unexpected::Unsigned(n), &self)),
-                }
-            }
-        }
-        deserializer.deserialize_any(V)
     }
 }
 
@@ -507,6 +461,16 @@ struct RawSettings {
     env: Option<Environment>,
     inherit_env: Option<bool>,
     timeout: Option<Text<Duration>>,
+    cpu_time: Option<Text<Duration>>,
+    memory: Option<Text<Size>>,
+    processes: Option<Text<Count>>,
+    file_size: Option<Text<Size>>,
+    open_files: Option<Text<Count>>,
+    stack: Option<Text<Size>>,
+    core: Option<Text<SizeOrNone>>,
+    output: Option<Text<Size>>,
+    kill_after: Option<Text<Duration>>,
+    cgroup: Option<Text<ControlGroups>>,
     command: Option<Command>,
 }
 
@@ -558,7 +522,19 @@ impl RawSettings {
                 .env
                 .map_or_else(BTreeMap::new, |Environment(variables)| variables),
             inherit_env: self.inherit_env,
-            timeout: self.timeout.map(|Text(time)| time),
+            limits: Limits {
+                wall: self.timeout.map(|Text(time)| time),
+                cpu_time: self.cpu_time.map(|Text(time)| time),
+                memory: self.memory.map(|Text(Size(bytes))| bytes),
+                processes: self.processes.map(|Text(Count(n))| n),
+                file_size: self.file_size.map(|Text(Size(bytes))| bytes),
+                open_files: self.open_files.map(|Text(Count(n))| n),
+                stack: self.stack.map(|Text(Size(bytes))| bytes),
+                core: self.core.map(|Text(SizeOrNone(bytes))| bytes),
+                output: self.output.map(|Text(Size(bytes))| bytes),
+                kill_after: self.kill_after.map(|Text(time)| time),
+            },
+            control_groups: self.cgroup.map(|Text(groups)| groups),
             command: self.command.map(|Command(words)| words),
         })
     }

@@ -101,6 +101,29 @@ pub fn parse_duration(text: &str) -> Result<Duration, ValueError> {
     Ok(duration)
 }
 
+/// Reads a number from 1 up.
+///
+/// # Errors
+/// [`ValueError`] if it is anything else.
+pub fn parse_count(text: &str) -> Result<u64, ValueError> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse() {
+        Ok(count) if digits && count > 0 => Ok(count),
+        _ => Err(ValueError(format!("{text:?} is not a number from 1 up"))),
+    }
+}
+
+/// Reads a size as [`parse_size`] does, or 0.
+///
+/// # Errors
+/// As for [`parse_size`].
+pub fn parse_size_or_none(text: &str) -> Result<u64, ValueError> {
+    match text {
+        "0" => Ok(0),
+        _ => parse_size(text),
+    }
+}
+
 /// Reads a size in bytes: a number, with a suffix for powers of 1024 (`K`, `M`, `G`, `T`, also
 /// with `iB`).
 ///
@@ -215,6 +238,17 @@ mod tests {
         ] {
             assert!(parse_size(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn counts_and_sizes_that_may_be_nothing() {
+        assert_eq!(parse_count("64"), Ok(64));
+        for text in ["", "0", "+1", "-1", "1.0", "1K", "18446744073709551616"] {
+            assert!(parse_count(text).is_err(), "{text:?}");
+        }
+        assert_eq!(parse_size_or_none("0"), Ok(0));
+        assert_eq!(parse_size_or_none("1K"), Ok(1024));
+        assert!(parse_size_or_none("0K").is_err());
     }
 
     #[test]

@@ -6,9 +6,11 @@
 //! library carries it. In a process id namespace it is process 1, so its end is the end of all
 //! the others; elsewhere it is the subreaper of what the command leaves, as far as that goes.
 //!
-//! Arguments: `sandbox-init CONTROL FILTER LENGTH COUNT CANDIDATE... ARGV...`. CONTROL is the
+//! Arguments: `sandbox-init CONTROL FILTER LENGTH LIMITS NICE COUNT CANDIDATE... ARGV...`. CONTROL is the
 //! descriptor of the control socket. FILTER is that of a file with LENGTH instructions of a system
-//! call filter, which binds the command and not this program; 0 for none. CANDIDATEs are COUNT
+//! call filter, which binds the command and not this program; 0 for none. LIMITS are pairs of
+//! numbers, `RESOURCE=MOST,...` as setrlimit(2) has them, which bind the command too. NICE
+//! is 20 less the nice value of the command (nice(2)), and 0 to leave it. CANDIDATEs are COUNT
 //! paths of which the first that can be executed is the command, ARGV are its arguments from the
 //! 0th.
 
@@ -16,6 +18,7 @@
 #![no_main]
 
 mod exec;
+mod limits;
 #[path = "../linux/raw.rs"]
 mod raw;
 #[path = "../linux/wire.rs"]
@@ -44,6 +47,8 @@ struct Command {
     argv: *const *const u8,
     envp: *const *const u8,
     own_group: bool,
+    limits: *const u8,
+    nice: usize,
     filter: Filter,
     failure: Failure,
 }
@@ -60,6 +65,7 @@ struct Filter {
 #[derive(Clone, Copy)]
 enum Failure {
     Nowhere,
+    AtLimits(Errno),
     AtFilter(Errno),
     AtExec(Errno),
 }
@@ -75,10 +81,14 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
     }
     // SAFETY: argv has argc entries, at least FIXED, and a null, envp begins behind it.
     let (numbers, envp) = unsafe {
-        let numbers = [1, 2, 3, 4, 5].map(|i| number(*argv.add(i)));
+        let numbers = [1, 2, 3, 5, 6, 7].map(|i| number(*argv.add(i)));
         (numbers, argv.add(argc + 1))
     };
-    let [Some(control), Some(filter), Some(len), Some(count), Some(directory)] = numbers else {
+    // SAFETY: as above.
+    let limits = unsafe { *argv.add(4) };
+    let [Some(control), Some(filter), Some(len), Some(nice), Some(count), Some(directory)] =
+        numbers
+    else {
         raw::exit(125)
     };
     let Ok(control) = Fd::try_from(control) else { raw::exit(125) };
@@ -101,6 +111,8 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
         argv: command_argv,
         envp,
         own_group: !first_process,
+        limits,
+        nice,
         filter,
         failure: Failure::Nowhere,
     };
@@ -130,7 +142,7 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
 }
 
 /// Arguments before the candidates.
-const FIXED: usize = 6;
+const FIXED: usize = 8;
 
 /// Makes the directory `fd` the working directory: where the caller's set-up had to leave it, it
 /// is outside of the sandbox, and nothing may begin there.
@@ -181,21 +193,10 @@ fn filter_failed(control: Fd, errno: Errno) -> ! {
 /// # Safety
 /// `text` must be NUL-terminated.
 unsafe fn number(text: *const u8) -> Option<usize> {
-    let mut value: usize = 0;
-    let mut at = text;
-    loop {
-        // SAFETY: not past the NUL, by the contract and the return below.
-        let byte = unsafe { *at };
-        match byte {
-            0 => return Some(value),
-            b'0'..=b'9' => {
-                value = value.checked_mul(10)?.checked_add(usize::from(byte - b'0'))?;
-            }
-            _ => return None,
-        }
-        // SAFETY: this byte was not the NUL.
-        at = unsafe { at.add(1) };
-    }
+    // SAFETY: passed on to the caller.
+    let (value, end) = unsafe { limits::digits(text) }?;
+    // SAFETY: `end` is in the same text, or at its NUL.
+    (unsafe { *end } == 0).then_some(value)
 }
 
 fn is_first_process() -> bool {
@@ -257,6 +258,14 @@ extern "C" fn become_command(shared: *mut u8) -> ! {
         }
         let args = [SIG_SETMASK, &raw const none as usize, 0, 8, 0, 0];
         let _ = raw::call(nr::RT_SIGPROCMASK, args);
+    }
+    if command.nice != 0 {
+        limits::be_nice(command.nice);
+    }
+    // SAFETY: an argument of this program, see init_main.
+    if let Err(errno) = unsafe { limits::set(command.limits) } {
+        command.failure = Failure::AtLimits(errno);
+        raw::exit(127)
     }
     // The last thing before the command: from here on only what the filter lets through can be
     // called, and that is execve and exit_group at least.
@@ -333,6 +342,7 @@ unsafe fn start_by(sharing: usize, command: *mut Command) -> Result<i32, Refusal
         Ok(pid) => match unsafe { ptr::read_volatile(&raw const (*command).failure) } {
             Failure::Nowhere => Ok(pid as i32),
             Failure::AtExec(errno) => Err(Refusal::Exec(errno)),
+            Failure::AtLimits(errno) => Err(Refusal::Other { kind: kind::LIMITS_FAILED, errno }),
             Failure::AtFilter(errno) => Err(Refusal::Other { kind: kind::FILTER_FAILED, errno }),
         },
     }

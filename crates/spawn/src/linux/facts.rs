@@ -11,7 +11,7 @@ use caps::CapSet as Kind;
 use sandboxlib_config::{Config, Ids, Seccomp};
 use sandboxlib_core::{CapSet, HostFacts, IdRange, KernelVersion, Subordinate};
 
-use super::landlock;
+use super::{landlock, limits};
 
 /// More than any of the files read here has, and little enough to be read in one go.
 const LARGEST: u64 = 16 << 20;
@@ -46,10 +46,19 @@ pub fn facts(config: &Config) -> HostFacts {
     if config.seccomp != Seccomp::None || !config.allow_nested {
         facts.seccomp = Some(super::doctor::filter_action(libc::SECCOMP_RET_ERRNO).is_ok());
     }
+    if config.limits.counts_the_tree() {
+        facts.cgroups = limits::cgroups(config);
+        facts.proc_tells = Some(limits::proc_tells());
+    }
     if config.ids == Ids::Subordinate {
         facts.subordinate = Some(subordinate(uid));
     }
     facts
+}
+
+/// The version of the kernel.
+pub(super) fn kernel() -> Option<KernelVersion> {
+    kernel_version(trimmed(small("/proc/sys/kernel/osrelease", &mut [0; 64])?))
 }
 
 /// Replaces the maps by those of the user namespace that the caller lives in.

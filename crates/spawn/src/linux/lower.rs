@@ -8,15 +8,16 @@ use std::path::Path;
 
 use sandboxlib_config::{Access, SandboxPath};
 use sandboxlib_core::{
-    ChildScript, FailedStep, IdRange, MapWriter, NamespaceSet, SpawnError, Step, SyscallFilter,
+    Bound, ChildScript, Counter, FailedStep, IdRange, KernelVersion, MapWriter, NamespaceSet,
+    ProcessLimits, SpawnError, Step, SyscallFilter, TreeLimits,
 };
 use sandboxlib_mount::{Attributes, BindSource, Node, PlanStep, ShadowEntry};
 use sandboxlib_seccomp::{Arch, compile};
 
-use super::landlock;
 use super::mounting::{NODEV, NOEXEC, NOSUID, RDONLY};
 use super::ops::{Action, Entry, From, FsOption, Op, Protection};
 use super::sys::{self, Asked};
+use super::{facts, landlock};
 use crate::words::text;
 
 /// A script that is ready to be run as often as asked.
@@ -35,6 +36,12 @@ pub(super) struct Lowered {
     pub(super) old: bool,
     /// The system call filter of the command.
     pub(super) filter: Option<Filter>,
+    /// The limits of all processes together.
+    pub(super) tree: Option<TreeLimits>,
+    /// Where there is a tmpfs, relative to the root.
+    pub(super) tmpfs: Vec<CString>,
+    /// Those of each process, as the init program takes them, and the step of the script.
+    pub(super) limits: Option<(CString, u32)>,
 }
 
 impl Lowered {
@@ -104,6 +111,9 @@ pub(super) fn lower(script: &ChildScript) -> Result<Lowered, SpawnError> {
             // Asked each time: a filter may have come since, and it is a call that does nothing.
             old: !sys::has(Asked::MountSetAttr),
             filter: None,
+            tree: None,
+            tmpfs: Vec::new(),
+            limits: None,
         },
         step: 0,
         sources: 0,
@@ -160,6 +170,17 @@ pub(crate) fn filter_program(filter: &SyscallFilter) -> Result<Vec<u8>, SpawnErr
     Ok(program.to_bytes())
 }
 
+/// Since this version kernel.pid_max is a matter of each process id namespace. Before, writing to
+/// it would bound the whole host.
+const PIDS_BY_NAMESPACE: KernelVersion = KernelVersion(6, 14);
+
+/// `RESOURCE=MOST` pairs, separated by commas.
+fn process_limits(limits: &ProcessLimits) -> Result<CString, SpawnError> {
+    let pairs = crate::limits::resources(limits);
+    let pairs: Vec<String> = pairs.map(|(name, most)| format!("{name}={most}")).collect();
+    text(pairs.join(","))
+}
+
 fn needs_scratch(script: &ChildScript) -> bool {
     script.steps.iter().any(|step| {
         matches!(
@@ -214,6 +235,7 @@ impl Lowering {
             Step::LimitNamespaces => self.op(Action::LimitNamespaces {
                 required: !self.closes_namespaces,
             }),
+            Step::TreeLimits(limits) => self.tree_limits(limits),
             Step::TimeNamespace => self.op(Action::TimeNamespace),
             Step::PrivateMounts => self.op(Action::PrivateMounts),
             Step::Mount(step) => self.mount(step)?,
@@ -246,6 +268,9 @@ impl Lowering {
             Step::Capabilities(keep) => self.op(Action::Capabilities(keep.bits())),
             Step::NoNewPrivs => self.op(Action::NoNewPrivs),
             Step::Landlock(wall) => self.op(Action::Landlock(landlock::wall(wall)?)),
+            Step::ProcessLimits(limits) => {
+                self.lowered.limits = Some((process_limits(limits)?, self.step));
+            }
             Step::SyscallFilter(filter) => {
                 if self.lowered.filter.is_some() {
                     return Err(refuse(step, "there is one already"));
@@ -255,6 +280,28 @@ impl Lowering {
             other => return Err(refuse(other, "this spawner does not know the step")),
         }
         Ok(())
+    }
+
+    fn tree_limits(&mut self, limits: &TreeLimits) {
+        if let Some(Bound { most, by }) = &limits.processes
+            && *by == Counter::Accounting
+            && self.lowered.namespaces.pid
+            && facts::kernel().is_some_and(|kernel| kernel >= PIDS_BY_NAMESPACE)
+        {
+            // Programs expect that it takes a while until a number is another's, and the kernel
+            // takes nothing below 301.
+            let room = most.saturating_mul(2).max(700).saturating_add(300);
+            let most = room.min(4_194_304).to_string().into_bytes();
+            self.op(Action::BoundPids { most });
+        }
+        if !limits.directories().is_empty() {
+            self.op(Action::EnterGroups);
+            // The view of the groups begins at the one that the child is in when it gets it.
+            if std::mem::take(&mut self.lowered.namespaces.cgroup) {
+                self.op(Action::CgroupNamespace);
+            }
+        }
+        self.lowered.tree = Some(limits.clone());
     }
 
     fn id_map(&mut self, uids: &[IdRange], gids: &[IdRange], writer: &MapWriter) {
@@ -297,6 +344,7 @@ impl Lowering {
                 attributes: flags(*attributes),
             },
             PlanStep::Tmpfs { to, size, mode } => {
+                self.lowered.tmpfs.push(relative(to)?);
                 let mut options = vec![FsOption {
                     key: c"mode",
                     value: octal(*mode)?,

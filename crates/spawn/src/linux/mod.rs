@@ -12,6 +12,7 @@ mod exec_tests;
 mod facts;
 mod init;
 mod landlock;
+mod limits;
 mod lower;
 mod mounting;
 mod ops;

@@ -23,6 +23,13 @@ pub(super) enum Action {
         text: Vec<u8>,
     },
     AwaitMaps,
+    /// Bounds the process ids, and so the processes, of the child's own namespace of them.
+    BoundPids {
+        most: Vec<u8>,
+    },
+    /// Enters the control groups that were made for this run.
+    EnterGroups,
+    CgroupNamespace,
     /// A failure counts unless something else sees to the same.
     LimitNamespaces {
         required: bool,

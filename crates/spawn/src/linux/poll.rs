@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::time::Duration;
 
 use crate::signals::mask;
+use crate::streams::Wish;
 
 /// A descriptor that somebody waits to read from; nothing if it is negative.
 pub(super) struct Interest(libc::pollfd);
@@ -14,6 +15,19 @@ impl Interest {
         Self(libc::pollfd {
             fd,
             events: libc::POLLIN,
+            revents: 0,
+        })
+    }
+
+    pub(super) fn of(wish: Wish) -> Self {
+        let (fd, events) = match wish {
+            Wish::Nothing => (-1, 0),
+            Wish::Read(fd) => (fd, libc::POLLIN),
+            Wish::Write(fd) => (fd, libc::POLLOUT),
+        };
+        Self(libc::pollfd {
+            fd,
+            events,
             revents: 0,
         })
     }

@@ -1,5 +1,6 @@
 //! A sandbox that runs: waiting for it, signals to it, its end.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
@@ -8,15 +9,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use sandboxlib_config::{Limit, Limits};
 use sandboxlib_core::{End, FailedStep, Outcome, SpawnError, Started};
 
 use crate::helper::Errand;
 
+use super::limits::{Monitor, Urgent};
 use super::poll::{self, Interest};
 use super::raw;
 use super::wire::{Message, kind};
-use crate::ending::{decode, duration};
-use crate::streams::{Ends, Gather};
+use crate::ending::{self, decode, duration};
+use crate::streams::{Ends, Sink, Stream, Tap};
 
 /// The parent's end of the control socket. Closing it ends the sandbox.
 #[derive(Debug)]
@@ -108,7 +111,7 @@ impl Signaller {
 }
 
 /// pidfd_send_signal(2): no other process can be hit, whatever became of this one.
-fn send_signal(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
+pub(super) fn send_signal(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
     let none: *const libc::siginfo_t = std::ptr::null();
     // SAFETY: the descriptor is open; a null siginfo means that of kill(2).
     let sent = unsafe {
@@ -145,6 +148,10 @@ pub struct Child {
     handles: Signaller,
     began: Instant,
     deadline: Option<Instant>,
+    limits: Limits,
+    /// The limit for which the command was told to end, and its time is running out.
+    ending: Option<Limit>,
+    monitor: Option<Monitor>,
     /// Whether the init program is process 1 of a namespace, so that its end is everybody's.
     contained: bool,
     killed: Option<End>,
@@ -176,6 +183,9 @@ impl Child {
             },
             began,
             deadline: None,
+            limits: Limits::default(),
+            ending: None,
+            monitor: None,
             contained,
             killed: None,
             status: None,
@@ -215,7 +225,22 @@ impl Child {
 
     /// Has everything killed once `timeout` has passed since the start. Waiting enforces it.
     pub fn set_timeout(&mut self, timeout: Duration) {
+        self.limits.wall = Some(timeout);
         self.deadline = self.began.checked_add(timeout);
+    }
+
+    /// Has those of `limits` enforced by waiting that whoever waits holds: time and output. The
+    /// others are a part of the launch, and are told here so that the outcome can name them.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        if let Some(timeout) = limits.wall {
+            self.set_timeout(timeout);
+        }
+    }
+
+    /// Has the limits of all processes together seen to while it is waited for.
+    pub(super) fn watch(&mut self, monitor: Monitor) {
+        self.monitor = Some(monitor);
     }
 
     /// Sends `signal` to the command.
@@ -237,6 +262,11 @@ impl Child {
     /// Kills everything, and again after a while where that is not certain to have worked.
     fn end(&mut self, how: End) -> io::Result<()> {
         self.killed.get_or_insert(how);
+        if !self.contained
+            && let Some(monitor) = &mut self.monitor
+        {
+            monitor.kill();
+        }
         self.deadline = (!self.contained).then(|| Instant::now() + GRACE);
         self.handles.kill()
     }
@@ -260,7 +290,7 @@ impl Child {
     /// What the operating system says.
     pub fn wait(&mut self) -> io::Result<Outcome> {
         drop(self.stdin.take());
-        self.wait_with(|_| Ok(()), &mut [])
+        self.wait_forwarding(&[])
     }
 
     /// Waits as [`wait`](Self::wait) does, and sends the command each of `signals` that this
@@ -270,82 +300,161 @@ impl Child {
     /// # Errors
     /// What the operating system says.
     pub fn wait_forwarding(&mut self, signals: &[i32]) -> io::Result<Outcome> {
-        drop(self.stdin.take());
-        let incoming = poll::SignalFd::new(signals)?;
-        let signaller = self.signaller();
-        let mut interests = [Interest::read(incoming.as_raw_fd())];
-        self.wait_with(
-            |_| {
-                while let Some(signal) = incoming.next() {
-                    // The command may have ended in the meantime.
-                    let _ = signaller.signal(signal);
-                }
-                Ok(())
-            },
-            &mut interests,
-        )
+        self.wait_tapping([None, None], signals)
+            .map(|(outcome, _)| outcome)
+    }
+
+    /// Waits as [`wait_forwarding`](Self::wait_forwarding) does, and copies what comes through the
+    /// pipes of standard output and error to the caller's own, as fast as that takes it. Where
+    /// nobody reads there any more, the command gets to know by SIGPIPE.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn wait_relaying(&mut self, signals: &[i32]) -> io::Result<Outcome> {
+        let sinks = [Sink::Fd(1), Sink::Fd(2)];
+        self.wait_tapping(sinks.map(Some), signals)
+            .map(|(outcome, _)| outcome)
     }
 
     /// Waits, and gathers what comes through the pipes of standard output and error, whichever
-    /// there are. Both are read as they fill, so neither can block the command for ever.
+    /// there are. Both are read as they fill, so neither can block the command for ever, and no
+    /// more is kept than the limit of output allows.
     ///
     /// # Errors
     /// What the operating system says.
     pub fn wait_with_output(&mut self) -> io::Result<(Outcome, Vec<u8>, Vec<u8>)> {
-        drop(self.stdin.take());
-        let mut gathered = [
-            Gather::new(self.stdout.take())?,
-            Gather::new(self.stderr.take())?,
-        ];
-        let interest = |one: &Gather| Interest::read(one.fd());
-        let mut interests = gathered.each_ref().map(interest);
-        let outcome = self.wait_with(
-            |interests| {
-                for (one, interest) in gathered.iter_mut().zip(interests.iter_mut()) {
-                    if interest.ready() {
-                        one.read()?;
-                        *interest = Interest::read(one.fd());
-                    }
-                }
-                Ok(())
-            },
-            &mut interests,
-        )?;
-        for one in &mut gathered {
-            // What was written before the end is still in the pipe; a process that got away and
-            // holds it open is not waited for.
-            one.read()?;
-        }
-        let [out, err] = gathered.map(Gather::into_data);
+        let sinks = [Sink::Memory(Vec::new()), Sink::Memory(Vec::new())];
+        let (outcome, [out, err]) = self.wait_tapping(sinks.map(Some), &[])?;
         Ok((outcome, out, err))
     }
 
-    /// Waits for the end, and calls `ready` whenever one of `interests` is.
-    fn wait_with(
+    /// Waits, and hands what comes through the pipes of standard output and error to `take`, piece
+    /// by piece, as it comes. As long as `take` does not return nothing more is read, so a command
+    /// that prints faster has to wait; and neither is a limit enforced.
+    ///
+    /// # Errors
+    /// What the operating system says, or `take`; then everything is killed.
+    pub fn wait_streaming(
         &mut self,
-        mut ready: impl FnMut(&mut [Interest]) -> io::Result<()>,
-        interests: &mut [Interest],
+        take: &mut dyn FnMut(Stream, &[u8]) -> io::Result<()>,
     ) -> io::Result<Outcome> {
-        loop {
+        let take = RefCell::new(take);
+        let call = |stream, piece: &[u8]| (take.borrow_mut())(stream, piece);
+        let sinks = [Sink::Callback(&call), Sink::Callback(&call)];
+        self.wait_tapping(sinks.map(Some), &[])
+            .map(|(outcome, _)| outcome)
+    }
+
+    /// Waits, moves what comes through the pipes to where it goes, and passes signals on.
+    fn wait_tapping<'a>(
+        &mut self,
+        sinks: [Option<Sink<'a>>; 2],
+        signals: &[i32],
+    ) -> io::Result<(Outcome, [Vec<u8>; 2])> {
+        drop(self.stdin.take());
+        let looks = self.monitor.as_ref().is_some_and(Monitor::looks);
+        let most = self.limits.output;
+        let tap = |stream, from: &mut Option<File>, to: Option<Sink<'a>>| match to {
+            Some(to) => Tap::new(stream, from.take(), to, most),
+            None => Tap::new(stream, None, Sink::Memory(Vec::new()), None),
+        };
+        let [out, err] = sinks;
+        let mut taps = [
+            tap(Stream::Stdout, &mut self.stdout, out)?,
+            tap(Stream::Stderr, &mut self.stderr, err)?,
+        ];
+        let incoming = match signals {
+            [] => None,
+            signals => Some(poll::SignalFd::new(signals)?),
+        };
+        let outcome = loop {
+            let urgent = if looks { Urgent::new() } else { None };
             if let Some(outcome) = self.try_wait()? {
-                return Ok(outcome);
+                break outcome;
             }
-            let until = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
-            let left = self.deadline.map(until);
-            if poll::wait(self.handles.pidfd.as_raw_fd(), interests, left)? {
-                ready(interests)?;
+            let signals = incoming.as_ref().map_or(-1, poll::SignalFd::as_raw_fd);
+            let [out, err] = taps.each_ref().map(Tap::wants);
+            let mut interests = [
+                Interest::read(signals),
+                Interest::of(out),
+                Interest::of(err),
+            ];
+            let left = self
+                .due()
+                .map(|at| at.saturating_duration_since(Instant::now()));
+            if !poll::wait(self.handles.pidfd.as_raw_fd(), &mut interests, left)? {
+                continue;
             }
+            // What comes now may take all the time of a processor, and is not.
+            drop(urgent);
+            while let Some(signal) = incoming.as_ref().and_then(poll::SignalFd::next) {
+                // The command may have ended in the meantime.
+                let _ = self.handles.signal(signal);
+            }
+            for (tap, interest) in taps.iter_mut().zip(&interests[1..]) {
+                if interest.ready() {
+                    tap.turn()?;
+                }
+            }
+            if taps.iter().any(Tap::is_over) && self.killed.is_none() {
+                self.end(End::Limit(Limit::Output))?;
+            }
+        };
+        let mut outcome = outcome;
+        for tap in &mut taps {
+            // What was written before the end is still in the pipe; a process that got away and
+            // holds it open is not waited for.
+            tap.finish()?;
+            if tap.is_over() && matches!(outcome.end, End::Exited(_) | End::Signalled(_)) {
+                outcome.end = End::Limit(Limit::Output);
+            }
+        }
+        self.outcome = Some(outcome.clone());
+        Ok((outcome, taps.map(Tap::into_data)))
+    }
+
+    /// When there is something to see to, whatever happens until then.
+    fn due(&self) -> Option<Instant> {
+        let watch = self.monitor.as_ref().filter(|_| self.killed.is_none());
+        let watch = watch.map(Monitor::next);
+        [self.deadline, watch].into_iter().flatten().min()
+    }
+
+    /// Has the command end if the time is up, or it has come to another limit.
+    fn expire(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        if self.killed.is_none()
+            && let Some(monitor) = &mut self.monitor
+            && now >= monitor.next()
+            && let Some(limit) = monitor.look()
+        {
+            self.exceed(limit)?;
+        }
+        if self.deadline.is_none_or(|deadline| now < deadline) {
+            return Ok(());
+        }
+        match (self.killed, self.ending) {
+            (Some(how), _) => self.end(how),
+            (None, Some(limit)) => self.end(End::Limit(limit)),
+            (None, None) => self.exceed(Limit::Wall),
         }
     }
 
-    /// Kills everything if the time is up.
-    fn expire(&mut self) -> io::Result<()> {
-        let over = self
-            .deadline
-            .is_some_and(|deadline| Instant::now() >= deadline);
-        match over {
-            true => self.end(End::TimedOut),
-            false => Ok(()),
+    /// The command has come to `limit`. If it is one of time it may be given some more to clean
+    /// up; what others are about would get worse meanwhile.
+    fn exceed(&mut self, limit: Limit) -> io::Result<()> {
+        let patient = matches!(limit, Limit::Wall | Limit::CpuTime);
+        match (self.ending, self.limits.kill_after) {
+            // Its processor time goes on being used up while it cleans up.
+            (Some(_), _) if patient => Ok(()),
+            (None, Some(grace)) if patient => {
+                self.ending = Some(limit);
+                self.deadline = Instant::now().checked_add(grace);
+                // It may have ended in the meantime.
+                let _ = self.handles.signal(libc::SIGTERM);
+                Ok(())
+            }
+            (first, _) => self.end(End::Limit(first.unwrap_or(limit))),
         }
     }
 
@@ -381,6 +490,10 @@ impl Child {
                 self.status = Some(i32::from_ne_bytes(message.a.to_ne_bytes()));
             }
         }
+        let limit = match (self.killed, self.ending) {
+            (Some(End::Limit(limit)), _) | (None, Some(limit)) => Some(limit),
+            _ => None,
+        };
         let end = match (self.status, self.killed) {
             (Some(status), _) => decode(status),
             (None, Some(end)) => end,
@@ -399,6 +512,10 @@ impl Child {
             // Linux counts in KiB (getrusage(2)).
             outcome.peak_memory = u64::try_from(usage.ru_maxrss).ok().map(|kib| kib * 1024);
         }
+        let exceeded = self.monitor.as_mut().and_then(|m| m.finish(&mut outcome));
+        // With it go the control groups.
+        self.monitor = None;
+        ending::judge(&mut outcome, limit.or(exceeded), &self.limits);
         self.outcome = Some(outcome);
         Ok(())
     }

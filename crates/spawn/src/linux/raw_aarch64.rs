@@ -53,6 +53,7 @@ pub(crate) mod nr {
     pub(crate) const MMAP: usize = 222;
     pub(crate) const WAIT4: usize = 260;
     pub(crate) const PRLIMIT64: usize = 261;
+    pub(crate) const SETPRIORITY: usize = 140;
     pub(crate) const SECCOMP: usize = 277;
     pub(crate) const EXECVEAT: usize = 281;
     pub(crate) const STATX: usize = 291;

@@ -24,6 +24,8 @@ pub(super) struct Birth<'a> {
     pub(super) control: Fd,
     /// The init program.
     pub(super) init: Fd,
+    /// The files by which the control groups of this run are entered.
+    pub(super) groups: &'a [Fd],
     /// The program of the system call filter, for the init program to load.
     pub(super) filter: Option<Fd>,
     /// On old kernels the caller's procfs, by which the init program is executed by a name,
@@ -139,6 +141,23 @@ fn act(birth: &Birth<'_>, tree: &mut Tree<'_>, action: &Action) -> Result<()> {
             sys::write(file.fd(), text).named(Call::Write)
         }
         Action::AwaitMaps => await_word(birth.control),
+        Action::BoundPids { most } => {
+            // Whoever counts the processes does so also without this.
+            let _ = sys::open(c"/proc/sys/kernel/pid_max", libc::O_WRONLY)
+                .and_then(|file| sys::write(file.fd(), most));
+            Ok(())
+        }
+        Action::EnterGroups => {
+            for group in birth.groups {
+                // The process that writes it.
+                sys::write(*group, b"0").named(Call::Write)?;
+                raw::close(*group);
+            }
+            Ok(())
+        }
+        Action::CgroupNamespace => {
+            number(nr::UNSHARE, [CLONE_NEWCGROUP, 0, 0]).named(Call::Unshare)
+        }
         Action::LimitNamespaces { required } => match limit_namespaces() {
             Err(failed) if *required => Err(failed),
             _ => Ok(()),
@@ -164,6 +183,7 @@ fn act(birth: &Birth<'_>, tree: &mut Tree<'_>, action: &Action) -> Result<()> {
 }
 
 const CLONE_NEWTIME: usize = 0x80;
+const CLONE_NEWCGROUP: usize = 0x0200_0000;
 
 fn number(nr: usize, args: [usize; 3]) -> core::result::Result<(), Errno> {
     sys::numbers(nr, args)

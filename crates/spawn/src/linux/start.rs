@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::ptr;
@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use sandboxlib_core::{ExecProblem, FailedStep, IdRange, MapWriter, NamespaceSet, SpawnError};
 
 use super::dumpable::Dumpable;
+use super::limits::{Groups, Monitor, Urgent, go_first, nice};
 use super::lower::{Lowered, map_text};
-use super::ops::Call;
+use super::ops::{Action, Call, Op};
 use super::process::{Child, Control};
 use super::setup::{self, Birth, Tail};
 use super::wire::{Message, kind, problem};
@@ -62,14 +63,29 @@ pub(super) fn start(
         // 0 is a standard stream, and so never a filter.
         text(filter.unwrap_or(0).to_string())?,
         text(lowered.filter.as_ref().map_or(0, |f| f.count).to_string())?,
+        lowered
+            .limits
+            .as_ref()
+            .map_or_else(CString::default, |(limits, _)| limits.clone()),
+        text(lowered.tree.as_ref().map_or(0, |_| nice()).to_string())?,
         text(strings.candidates.len().to_string())?,
         text(procfs.unwrap_or(0).to_string())?,
     ];
+    let groups = match &lowered.tree {
+        Some(tree) => Some(Groups::make(tree).map_err(|e| groups_error(lowered, steps, e))?),
+        None => None,
+    };
+    let mut held_groups = Vec::new();
+    for fd in groups.iter().flat_map(Groups::entrances) {
+        held_groups.push(duplicate(fd, top)?);
+    }
+    let entrances: Vec<RawFd> = held_groups.iter().map(AsRawFd::as_raw_fd).collect();
     let argv = strings.init_argv(&numbers);
     let envp = null_terminated(&strings.env);
     let mut keep = vec![theirs.as_raw_fd(), init];
     keep.extend(filter);
     keep.extend(procfs);
+    keep.extend(&entrances);
     keep.extend(
         streams
             .moves
@@ -86,6 +102,7 @@ pub(super) fn start(
         keep: &keep,
         control: theirs.as_raw_fd(),
         init,
+        groups: &entrances,
         filter,
         procfs,
         init_name: &init_name,
@@ -98,11 +115,18 @@ pub(super) fn start(
     let began = Instant::now();
     let stack = Stack::new()?;
     let _restored = lowered.changes_ids().then(Dumpable::keep);
+    // From the moment when the command runs, there may be many who want a processor.
+    let _urgent = lowered.tree.as_ref().and_then(|_| Urgent::new());
     let (pid, pidfd) = clone(lowered.namespaces, &stack, &birth)?;
     let mut child = Child::new(pid, pidfd, control, began, lowered.namespaces.pid, ours);
+    if let (Some(tree), Some(groups)) = (&lowered.tree, groups) {
+        child.watch(Monitor::new(tree, groups, &lowered.tmpfs, pid));
+        go_first(pid);
+    }
     drop(theirs);
     let told = write_maps(lowered, &mut child)
         .and_then(|()| hear(&mut child, birth.tail, lowered, steps, run));
+    drop(held_groups);
     // Until here the child may use what this frame holds.
     if let Err(error) = told {
         // The stack and the strings must outlive the child's use of them.
@@ -481,8 +505,36 @@ fn hear(
             message.b = Call::Seccomp as u32;
             Err(step_error(&message, tail, steps, run))
         }
+        kind::LIMITS_FAILED => {
+            message.a = lowered.limits.as_ref().map_or(tail.init, |(_, step)| *step);
+            message.b = Call::FileLimit as u32;
+            Err(step_error(&message, tail, steps, run))
+        }
         _ => Err(step_error(&message, tail, steps, run)),
     }
+}
+
+/// The control groups could not be made.
+fn groups_error(
+    lowered: &Lowered,
+    steps: &[sandboxlib_core::Step],
+    source: io::Error,
+) -> SpawnError {
+    let enters = |op: &&Op| matches!(op.action, Action::EnterGroups);
+    let index = lowered
+        .ops
+        .iter()
+        .find(enters)
+        .map_or(0, |op| op.step as usize);
+    let step = steps.get(index).cloned();
+    let step = step.map_or(FailedStep::Resources("a control group"), |step| {
+        FailedStep::Script {
+            index,
+            step: Box::new(step),
+            detail: "make a control group",
+        }
+    });
+    SpawnError::new(step, source)
 }
 
 fn exec_error(message: &Message, run: &Run) -> SpawnError {

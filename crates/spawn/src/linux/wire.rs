@@ -36,6 +36,8 @@ pub(crate) mod kind {
     pub(crate) const ENDED: u32 = 4;
     /// Init to parent: the system call filter could not be loaded, with `errno`.
     pub(crate) const FILTER_FAILED: u32 = 7;
+    /// Init to parent: the limits of the command could not be set, with `errno`.
+    pub(crate) const LIMITS_FAILED: u32 = 8;
     /// Parent to child: the id maps are written.
     pub(crate) const GO: u32 = 5;
     /// Parent to init: send signal `a` to the command.

@@ -75,6 +75,11 @@ fn lower(step: &Step) -> Result<start::Action, SpawnError> {
             });
         }
         Step::ChrootTo(path) => return Ok(start::Action::ChrootTo(crate::words::text(path)?)),
+        Step::ProcessLimits(limits) => {
+            let list = crate::limits::resources(limits).collect();
+            return Ok(start::Action::Limits(list));
+        }
+        Step::TreeLimits(_) => "way to count for all processes together",
         Step::Namespaces(_) | Step::TimeNamespace => "namespaces",
         Step::IdMap { .. } => "user namespaces",
         Step::PrivateMounts

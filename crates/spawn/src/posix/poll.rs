@@ -1,7 +1,6 @@
 //! Waiting for several things at once, and signals.
 
 use std::io;
-use std::os::fd::RawFd;
 use std::os::unix::thread::JoinHandleExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,17 +8,25 @@ use std::thread;
 use std::time::Duration;
 
 use crate::signals::mask;
+use crate::streams::Wish;
 
-/// Waits until one of `fds` can be read or is closed at the other end, `timeout` has passed or a
-/// signal came. Tells which are ready. A negative descriptor is none.
+/// Waits until one of `wishes` can be done, or is closed at the other end, `timeout` has passed or
+/// a signal came. Tells which are ready.
 pub(super) fn wait<const N: usize>(
-    fds: [RawFd; N],
+    wishes: [Wish; N],
     timeout: Option<Duration>,
 ) -> io::Result<[bool; N]> {
-    let mut polled = fds.map(|fd| libc::pollfd {
-        fd,
-        events: libc::POLLIN,
-        revents: 0,
+    let mut polled = wishes.map(|wish| {
+        let (fd, events) = match wish {
+            Wish::Nothing => (-1, 0),
+            Wish::Read(fd) => (fd, libc::POLLIN),
+            Wish::Write(fd) => (fd, libc::POLLOUT),
+        };
+        libc::pollfd {
+            fd,
+            events,
+            revents: 0,
+        }
     });
     // Rounded up, so that the time is up when this returns; longer than an int holds is done in
     // parts, since the caller asks again.

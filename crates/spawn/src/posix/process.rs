@@ -1,19 +1,21 @@
 //! A command that runs: waiting for it, signals to it, its end.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use sandboxlib_config::{Limit, Limits};
 use sandboxlib_core::{End, Outcome, Started};
 
 use super::poll::{self, Catcher};
-use crate::ending::{decode, duration};
+use crate::ending::{self, decode, duration};
 use crate::helper::Errand;
-use crate::streams::{Ends, Gather};
+use crate::streams::{Ends, Sink, Stream, Tap, Wish};
 
 /// A process that is the caller's child. Its number is its own until it has been waited for,
 /// which happens under the lock, so no signal can reach another process.
@@ -167,6 +169,9 @@ pub struct Child {
     ended: Option<File>,
     began: Instant,
     deadline: Option<Instant>,
+    limits: Limits,
+    /// The limit for which the command was told to end, and its time is running out.
+    ending: Option<Limit>,
     killed: Option<End>,
     outcome: Option<Outcome>,
     /// What belongs to the run of a helper program, if it is one.
@@ -186,6 +191,8 @@ impl Child {
             ended: None,
             began,
             deadline: None,
+            limits: Limits::default(),
+            ending: None,
             killed: None,
             outcome: None,
             errand: None,
@@ -224,7 +231,17 @@ impl Child {
 
     /// Has everything killed once `timeout` has passed since the start. Waiting enforces it.
     pub fn set_timeout(&mut self, timeout: Duration) {
+        self.limits.wall = Some(timeout);
         self.deadline = self.began.checked_add(timeout);
+    }
+
+    /// Has those of `limits` enforced by waiting that whoever waits holds: time and output. The
+    /// others are a part of the launch, and are told here so that the outcome can name them.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        if let Some(timeout) = limits.wall {
+            self.set_timeout(timeout);
+        }
     }
 
     /// Sends `signal` to the command.
@@ -264,8 +281,7 @@ impl Child {
     /// # Errors
     /// What the operating system says.
     pub fn wait(&mut self) -> io::Result<Outcome> {
-        drop(self.stdin.take());
-        self.wait_gathering(&mut [])
+        self.wait_tapping([None, None]).map(|(outcome, _)| outcome)
     }
 
     /// Waits as [`wait`](Self::wait) does, and sends the command each of `signals` that this
@@ -275,65 +291,130 @@ impl Child {
     /// # Errors
     /// What the operating system says.
     pub fn wait_forwarding(&mut self, signals: &[i32]) -> io::Result<Outcome> {
-        let signaller = self.signaller();
-        let _catcher = Catcher::new(signals, move |signal| {
-            // The command may have ended in the meantime.
-            let _ = signaller.signal(signal);
-        })?;
+        let _catcher = self.catch(signals)?;
         self.wait()
     }
 
+    /// Waits as [`wait_forwarding`](Self::wait_forwarding) does, and copies what comes through the
+    /// pipes of standard output and error to the caller's own, as fast as that takes it. Where
+    /// nobody reads there any more, the command gets to know by SIGPIPE.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn wait_relaying(&mut self, signals: &[i32]) -> io::Result<Outcome> {
+        let _catcher = self.catch(signals)?;
+        let sinks = [Sink::Fd(1), Sink::Fd(2)];
+        self.wait_tapping(sinks.map(Some))
+            .map(|(outcome, _)| outcome)
+    }
+
+    fn catch(&self, signals: &[i32]) -> io::Result<Option<Catcher>> {
+        let signaller = self.signaller();
+        Catcher::new(signals, move |signal| {
+            // The command may have ended in the meantime.
+            let _ = signaller.signal(signal);
+        })
+    }
+
     /// Waits, and gathers what comes through the pipes of standard output and error, whichever
-    /// there are. Both are read as they fill, so neither can block the command for ever.
+    /// there are. Both are read as they fill, so neither can block the command for ever, and no
+    /// more is kept than the limit of output allows.
     ///
     /// # Errors
     /// What the operating system says.
     pub fn wait_with_output(&mut self) -> io::Result<(Outcome, Vec<u8>, Vec<u8>)> {
-        drop(self.stdin.take());
-        let mut gathered = [
-            Gather::new(self.stdout.take())?,
-            Gather::new(self.stderr.take())?,
-        ];
-        let outcome = self.wait_gathering(&mut gathered)?;
-        for one in &mut gathered {
-            // What was written before the end is still in the pipe; a process that got away and
-            // holds it open is not waited for.
-            one.read()?;
-        }
-        let [out, err] = gathered.map(Gather::into_data);
+        let sinks = [Sink::Memory(Vec::new()), Sink::Memory(Vec::new())];
+        let (outcome, [out, err]) = self.wait_tapping(sinks.map(Some))?;
         Ok((outcome, out, err))
     }
 
-    fn wait_gathering(&mut self, gathered: &mut [Gather]) -> io::Result<Outcome> {
-        loop {
+    /// Waits, and hands what comes through the pipes of standard output and error to `take`, piece
+    /// by piece, as it comes. As long as `take` does not return nothing more is read, so a command
+    /// that prints faster has to wait; and neither is a limit enforced.
+    ///
+    /// # Errors
+    /// What the operating system says, or `take`.
+    pub fn wait_streaming(
+        &mut self,
+        take: &mut dyn FnMut(Stream, &[u8]) -> io::Result<()>,
+    ) -> io::Result<Outcome> {
+        let take = RefCell::new(take);
+        let call = |stream, piece: &[u8]| (take.borrow_mut())(stream, piece);
+        let sinks = [Sink::Callback(&call), Sink::Callback(&call)];
+        self.wait_tapping(sinks.map(Some))
+            .map(|(outcome, _)| outcome)
+    }
+
+    /// Waits, and moves what comes through the pipes to where it goes.
+    fn wait_tapping<'a>(
+        &mut self,
+        sinks: [Option<Sink<'a>>; 2],
+    ) -> io::Result<(Outcome, [Vec<u8>; 2])> {
+        drop(self.stdin.take());
+        let most = self.limits.output;
+        let tap = |stream, from: &mut Option<File>, to: Option<Sink<'a>>| match to {
+            Some(to) => Tap::new(stream, from.take(), to, most),
+            None => Tap::new(stream, None, Sink::Memory(Vec::new()), None),
+        };
+        let [out, err] = sinks;
+        let mut taps = [
+            tap(Stream::Stdout, &mut self.stdout, out)?,
+            tap(Stream::Stderr, &mut self.stderr, err)?,
+        ];
+        let mut outcome = loop {
             if let Some(outcome) = self.try_wait()? {
-                return Ok(outcome);
+                break outcome;
             }
             let left = match (self.killed, self.deadline) {
                 (None, Some(deadline)) => Some(deadline.saturating_duration_since(Instant::now())),
                 _ => None,
             };
-            let ended = self.ended.as_ref().map_or(-1, |file| file.as_raw_fd());
-            let fd = |i: usize| gathered.get(i).map_or(-1, Gather::fd);
-            let [_, out, err] = poll::wait([ended, fd(0), fd(1)], left)?;
-            for (one, ready) in gathered.iter_mut().zip([out, err]) {
+            let ended = self.ended.as_ref().map(AsRawFd::as_raw_fd);
+            let ended = ended.map_or(Wish::Nothing, Wish::Read);
+            let [out, err] = taps.each_ref().map(Tap::wants);
+            let [_, ready @ ..] = poll::wait([ended, out, err], left)?;
+            for (tap, ready) in taps.iter_mut().zip(ready) {
                 if ready {
-                    one.read()?;
+                    tap.turn()?;
                 }
             }
+            if taps.iter().any(Tap::is_over) && self.killed.is_none() {
+                self.end(Limit::Output)?;
+            }
+        };
+        for tap in &mut taps {
+            // What was written before the end is still in the pipe; a process that got away and
+            // holds it open is not waited for.
+            tap.finish()?;
+            if tap.is_over() && matches!(outcome.end, End::Exited(_) | End::Signalled(_)) {
+                outcome.end = End::Limit(Limit::Output);
+            }
         }
+        self.outcome = Some(outcome.clone());
+        Ok((outcome, taps.map(Tap::into_data)))
     }
 
-    /// Kills everything if the time is up.
+    /// Has the command end if the time is up: at once, or after it had some more to clean up.
     fn expire(&mut self) -> io::Result<()> {
         let over = self
             .deadline
             .is_some_and(|deadline| Instant::now() >= deadline);
-        if over && self.killed.is_none() {
-            self.killed = Some(End::TimedOut);
-            self.signaller().kill()?;
+        match (over && self.killed.is_none(), self.limits.kill_after) {
+            (false, _) => Ok(()),
+            (true, Some(grace)) if self.ending.is_none() => {
+                self.ending = Some(Limit::Wall);
+                self.deadline = Instant::now().checked_add(grace);
+                // It may have ended in the meantime.
+                let _ = self.signal(libc::SIGTERM);
+                Ok(())
+            }
+            (true, _) => self.end(Limit::Wall),
         }
-        Ok(())
+    }
+
+    fn end(&mut self, limit: Limit) -> io::Result<()> {
+        self.killed = Some(End::Limit(limit));
+        self.signaller().kill()
     }
 
     fn reap(&mut self) -> io::Result<()> {
@@ -358,6 +439,11 @@ impl Child {
             1024
         };
         outcome.peak_memory = u64::try_from(usage.ru_maxrss).ok().map(|n| n * unit);
+        let limit = match (self.killed, self.ending) {
+            (Some(End::Limit(limit)), _) | (None, Some(limit)) => Some(limit),
+            _ => None,
+        };
+        ending::judge(&mut outcome, limit, &self.limits);
         self.outcome = Some(outcome);
         Ok(())
     }

@@ -24,8 +24,13 @@ use crate::words::{candidates, text};
 pub(super) enum Action {
     Session,
     ClearGroups,
-    Ids { uid: libc::uid_t, gid: libc::gid_t },
+    Ids {
+        uid: libc::uid_t,
+        gid: libc::gid_t,
+    },
     ChrootTo(CString),
+    /// Resources, each with what it is limited to.
+    Limits(Vec<(u32, u64)>),
 }
 
 /// Where the child failed, in the order in which it proceeds. The steps of the script come
@@ -54,7 +59,7 @@ type Record = [u32; 3];
 const RECORD_SIZE: usize = size_of::<Record>();
 
 /// The calls of one step, as a record names them.
-const CALLS: [&str; 8] = [
+const CALLS: [&str; 9] = [
     "",
     "setsid",
     "setgroups",
@@ -63,6 +68,7 @@ const CALLS: [&str; 8] = [
     "verify ids",
     "chroot",
     "chdir",
+    "setrlimit",
 ];
 
 const SETSID: u32 = 1;
@@ -72,6 +78,7 @@ const SETUID: u32 = 4;
 const VERIFY: u32 = 5;
 const CHROOT: u32 = 6;
 const CHDIR: u32 = 7;
+const SETRLIMIT: u32 = 8;
 
 pub(super) fn start(actions: &[Action], steps: &[Step], run: &Run) -> Result<Child, SpawnError> {
     let tail = Tail::after(steps.len());
@@ -417,8 +424,39 @@ fn act(action: &Action) -> Result<(), u32> {
                 done(libc::chroot(path.as_ptr()), CHROOT)?;
                 done(libc::chdir(c"/".as_ptr()), CHDIR)
             }
+            Action::Limits(limits) => {
+                for (resource, most) in limits {
+                    done(bound(*resource, *most), SETRLIMIT)?;
+                }
+                Ok(())
+            }
         }
     }
+}
+
+/// Bounds a resource; what is bounded more strictly already stays so.
+#[allow(
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::unnecessary_cast,
+    reason = "the numbers are small, and have a sign with some C libraries"
+)]
+fn bound(resource: u32, most: u64) -> libc::c_int {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the structure is live for the call, which writes it. POSIX does not list it as safe
+    // after fork(2), but it is a bare system call on every system.
+    if unsafe { libc::getrlimit(resource as _, &raw mut limit) } != 0 {
+        return -1;
+    }
+    // It is a signed number on FreeBSD.
+    let most = most.min(libc::rlim_t::MAX as u64) as libc::rlim_t;
+    limit.rlim_max = limit.rlim_max.min(most);
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the structure is live for the call, which reads it. As above.
+    unsafe { libc::setrlimit(resource as _, &raw const limit) }
 }
 
 /// One more than any descriptor that the caller can have, or enough where there is no limit.

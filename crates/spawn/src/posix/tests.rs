@@ -4,8 +4,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use sandboxlib_config::SandboxPath;
-use sandboxlib_core::{CapSet, End, ExecProblem, NamespaceSet, Started};
+use sandboxlib_config::{Limit, Limits, SandboxPath};
+use sandboxlib_core::{CapSet, End, ExecProblem, NamespaceSet, ProcessLimits, Started};
 
 use super::*;
 use crate::run::Stdio;
@@ -305,7 +305,7 @@ fn time_is_up() {
         } else {
             child.wait().unwrap()
         };
-        assert_eq!(outcome.end, End::TimedOut);
+        assert_eq!(outcome.end, End::Limit(Limit::Wall));
         assert!(began.elapsed() < Duration::from_secs(10));
         assert!(outcome.wall >= Duration::from_millis(200));
     }
@@ -315,6 +315,63 @@ fn time_is_up() {
     let mut child = plain().start(&sh("sleep 100")).unwrap();
     child.set_timeout(Duration::MAX);
     assert_eq!(child.try_wait().unwrap(), None);
+}
+
+#[test]
+fn a_command_whose_time_is_up_may_clean_up() {
+    let mut limits = Limits::default();
+    limits.wall = Some(Duration::from_millis(200));
+    limits.kill_after = Some(Duration::from_secs(5));
+    let text = "trap 'echo cleaned; exit 5' TERM; while :; do sleep 0.05; done";
+    let mut child = plain().start(&piped(text)).unwrap();
+    child.set_limits(limits);
+    let (outcome, out, _) = child.wait_with_output().unwrap();
+    assert_eq!(outcome.end, End::Limit(Limit::Wall));
+    assert_eq!((outcome.exit_code, &*out), (Some(5), &b"cleaned\n"[..]));
+    let began = Instant::now();
+    limits.kill_after = Some(Duration::from_millis(200));
+    let text = "trap '' TERM; while :; do sleep 0.05; done";
+    let mut child = plain().start(&piped(text)).unwrap();
+    child.set_limits(limits);
+    assert_eq!(child.wait().unwrap().end, End::Limit(Limit::Wall));
+    assert!(began.elapsed() >= Duration::from_millis(400));
+}
+
+#[test]
+fn what_is_printed_has_a_limit() {
+    let mut limits = Limits::default();
+    limits.output = Some(100_000);
+    for text in ["yes", "yes >&2", "head -c 100001 /dev/zero"] {
+        let mut child = plain().start(&piped(text)).unwrap();
+        child.set_limits(limits);
+        let (outcome, out, err) = child.wait_with_output().unwrap();
+        assert_eq!(outcome.end, End::Limit(Limit::Output), "{text}");
+        assert_eq!(out.len() + err.len(), 100_000, "{text}");
+    }
+    let mut child = plain().start(&piped("head -c 100000 /dev/zero")).unwrap();
+    child.set_limits(limits);
+    let (outcome, out, _) = child.wait_with_output().unwrap();
+    assert_eq!((outcome.end, out.len()), (End::Exited(0), 100_000));
+}
+
+#[test]
+fn each_process_has_limits() {
+    let mut each = ProcessLimits::default();
+    each.open_files = Some(20);
+    each.core = Some(0);
+    each.file_size = Some(4096);
+    let script = script(vec![Step::Session, Step::ProcessLimits(each)]);
+    let mut run = piped("ulimit -n; ulimit -Hc; head -c 8192 /dev/zero > \"$1\"");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    run.args.extend(["sh".into(), file.path().into()]);
+    let mut limits = Limits::default();
+    limits.file_size = each.file_size;
+    let mut child = script.start(&run).unwrap();
+    child.set_limits(limits);
+    let (outcome, out, _) = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(out).unwrap(), "20\n0\n");
+    assert_eq!(outcome.end, End::Limit(Limit::FileSize), "{outcome:?}");
+    assert_eq!(file.path().metadata().unwrap().len(), 4096);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What holds for every configuration on every host.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use proptest::sample::select;
-use sandboxlib_config::{Access, Feature, FeatureSet, Network};
+use sandboxlib_config::{Access, Feature, FeatureSet, Limits, Network};
 use sandboxlib_core::{IdMapper, KernelVersion, MapWriter, Os, requests};
 use sandboxlib_mount::{Node, PlanStep};
 
@@ -96,6 +98,27 @@ fn any_capabilities() -> impl Strategy<Value = Capabilities> {
 }
 
 prop_compose! {
+    fn any_limits()(
+        bytes in proptest::collection::vec(proptest::option::weighted(0.2, 1u64..1 << 40), 6),
+        seconds in proptest::option::weighted(0.2, 1u64..1000),
+    ) -> Limits {
+        let mut limits = Limits::default();
+        limits.cpu_time = seconds.map(Duration::from_secs);
+        for (slot, value) in [
+            &mut limits.memory,
+            &mut limits.processes,
+            &mut limits.file_size,
+            &mut limits.open_files,
+            &mut limits.stack,
+            &mut limits.core,
+        ].into_iter().zip(bytes) {
+            *slot = value;
+        }
+        limits
+    }
+}
+
+prop_compose! {
     fn any_config()(
         host_root in prop::bool::weighted(0.1),
         access in select(vec![None, Some(RootAccess::ReadWrite), Some(RootAccess::ReadOnly),
@@ -109,6 +132,7 @@ prop_compose! {
         named in any::<bool>(),
         capabilities in any_capabilities(),
         prefer in proptest::collection::vec(select(Feature::ALL), 0..6),
+        limits in any_limits(),
     ) -> Config {
         let mut config = if host_root { Config::new(Root::Host) } else { dir() };
         // The files of the host's root are those of the other one, seen from above.
@@ -123,6 +147,7 @@ prop_compose! {
         config.ids = ids;
         config.hostname = named.then(|| "box".into());
         config.capabilities = capabilities;
+        config.limits = limits;
         config.prefer = prefer.into_iter().collect::<FeatureSet>();
         config
     }
@@ -178,6 +203,14 @@ fn delivers(steps: &[Step], feature: Feature, facts: &HostFacts) -> bool {
             .iter()
             .any(|step| matches!(step, Step::Mount(planned) if is(planned)))
     };
+    let tree = steps.iter().find_map(|step| match step {
+        Step::TreeLimits(tree) => Some(tree),
+        _ => None,
+    });
+    let each = steps.iter().find_map(|step| match step {
+        Step::ProcessLimits(each) => Some(each),
+        _ => None,
+    });
     match feature {
         Feature::Root => {
             planned(&|p| matches!(p, PlanStep::Root { source, .. } if source.as_os_str() == "/r"))
@@ -228,6 +261,13 @@ fn delivers(steps: &[Step], feature: Feature, facts: &HostFacts) -> bool {
             Step::SyscallFilter(filter) => !filter.allow_nested,
             _ => false,
         }),
+        Feature::CpuTime => tree.is_some_and(|tree| tree.cpu_time.is_some()),
+        Feature::Memory => tree.is_some_and(|tree| tree.memory.is_some()),
+        Feature::Processes => tree.is_some_and(|tree| tree.processes.is_some()),
+        Feature::FileSize => each.is_some_and(|each| each.file_size.is_some()),
+        Feature::OpenFiles => each.is_some_and(|each| each.open_files.is_some()),
+        Feature::Stack => each.is_some_and(|each| each.stack.is_some()),
+        Feature::Core => each.is_some_and(|each| each.core.is_some()),
         // A directory may exist already.
         _ => true,
     }
@@ -311,7 +351,10 @@ proptest! {
                     prop_assert!(session < i && i < ids.unwrap_or(caps), "{}", script);
                 }
                 Step::Ids { .. } => prop_assert!(pivot < i && i < caps, "{}", script),
-                Step::TimeNamespace => prop_assert!(i < private, "{}", script),
+                Step::TimeNamespace | Step::TreeLimits(_) => {
+                    prop_assert!(i < private, "{}", script);
+                }
+
                 Step::Loopback | Step::Hostname(_) => prop_assert!(i < caps, "{}", script),
                 Step::Chroot | Step::ChrootTo(_) => prop_assert!(false, "{}", script),
                 _ => {}
@@ -326,7 +369,10 @@ proptest! {
         let gains_nothing = caps - 1 - usize::from(walled);
         prop_assert_eq!(steps.get(gains_nothing), Some(&Step::NoNewPrivs));
         let filter = place(&steps, |s| matches!(s, Step::SyscallFilter(_)));
+        let each = place(&steps, |s| matches!(s, Step::ProcessLimits(_)));
         let last = caps + 1;
+        prop_assert!(each.is_none_or(|each| each == last), "{}", script);
+        let last = last + usize::from(each.is_some());
         prop_assert_eq!(filter.unwrap_or(steps.len()), last, "{}", script);
         prop_assert!(filter.is_none() || facts.seccomp != Some(false), "{}", script);
         let limit = place(&steps, |s| *s == Step::LimitNamespaces);
@@ -338,6 +384,7 @@ proptest! {
             .iter()
             .filter_map(|s| match s { Step::Mount(p) => Some(p.clone()), _ => None })
             .collect();
+        let plan = sandboxlib_core::bound_tmpfs(plan, effective.config());
         prop_assert_eq!(&mounts, &plan.steps);
 
         // What is said to be enforced is in the script, and what is not is not.

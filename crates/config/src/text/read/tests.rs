@@ -32,6 +32,16 @@ fn every_key() {
         cwd = "/build"
         inherit-env = false
         timeout = "1.5m"
+        cpu-time = 10
+        memory = "512M"
+        processes = 64
+        file-size = "1G"
+        open-files = 256
+        stack = "8M"
+        core = 0
+        output = "1M"
+        kill-after = "5s"
+        cgroup = "/sys/fs/cgroup/mine"
         command = ["make", "check"]
         [env]
         LANG = "C.UTF-8"
@@ -75,7 +85,21 @@ fn every_key() {
     );
     assert_eq!(config.capabilities, Capabilities::Only(vec![]));
     assert!(config.prefer.contains(Feature::Mask) && config.prefer.contains(Feature::Pid));
-    assert_eq!(settings.timeout, Some(Duration::from_secs(90)));
+    let limits = Limits {
+        wall: Some(Duration::from_secs(90)),
+        cpu_time: Some(Duration::from_secs(10)),
+        memory: Some(512 << 20),
+        processes: Some(64),
+        file_size: Some(1 << 30),
+        open_files: Some(256),
+        stack: Some(8 << 20),
+        core: Some(0),
+        output: Some(1 << 20),
+        kill_after: Some(Duration::from_secs(5)),
+    };
+    assert_eq!(config.limits, limits);
+    let below = ControlGroups::Below("/sys/fs/cgroup/mine".into());
+    assert_eq!(config.control_groups, below);
     assert_eq!(settings.env[&OsString::from("HOME")], None);
     assert_eq!(
         config.mounts[3].kind,
@@ -106,9 +130,12 @@ fn every_key() {
             mode: 0o644
         }
     );
-    assert_eq!(read("timeout = 2").timeout, Some(Duration::from_secs(2)));
     assert_eq!(
-        read("timeout = 0.5").timeout,
+        read("timeout = 2").limits.wall,
+        Some(Duration::from_secs(2))
+    );
+    assert_eq!(
+        read("timeout = 0.5").limits.wall,
         Some(Duration::from_millis(500))
     );
     assert_eq!(read("root = true").gid, Some(0));
@@ -123,6 +150,8 @@ fn an_error_points_at_what_is_wrong() {
             "red-only",
         ),
         ("network = \"none\"", "neither \"isolated\" nor", "\"none\""),
+        ("processes = 0", "not a number from 1 up", "0"),
+        ("memory = \"all\"", "not a size", "\"all\""),
         ("timeout = \"soon\"", "not a span of time", "\"soon\""),
         ("timeout = 0", "no time at all", "0"),
         ("timeout = -1.5", "not a span of time", "-1.5"),
