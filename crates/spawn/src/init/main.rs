@@ -1,24 +1,27 @@
-//! The first process of a sandbox: starts the command, reaps what it leaves, passes signals on,
-//! tells how it ended, and takes everything down with it when it ends.
+//! The first process of a sandbox: starts commands as it is told, reaps what they leave, passes
+//! signals on, tells how they ended, and takes everything down with it when it ends.
 //!
 //! It is a program of its own, of a few kilobytes and without libc, because it may share no
 //! memory with the caller and has to start in no time. The build script compiles it and the
 //! library carries it. In a process id namespace it is process 1, so its end is the end of all
-//! the others; elsewhere it is the subreaper of what the command leaves, as far as that goes.
+//! the others; elsewhere it is the subreaper of what the commands leave, as far as that goes.
 //!
-//! Arguments: `sandbox-init CONTROL FILTER LENGTH LIMITS NICE COUNT CANDIDATE... ARGV...`. CONTROL is the
-//! descriptor of the control socket. FILTER is that of a file with LENGTH instructions of a system
-//! call filter, which binds the command and not this program; 0 for none. LIMITS are pairs of
-//! numbers, `RESOURCE=MOST,...` as setrlimit(2) has them, which bind the command too. NICE
-//! is 20 less the nice value of the command (nice(2)), and 0 to leave it. CANDIDATEs are COUNT
-//! paths of which the first that can be executed is the command, ARGV are its arguments from the
-//! 0th.
+//! Most sandboxes run one command and end with it. One that is kept for many is told of each with
+//! a control socket of its own ([`wire::kind::RUN`]), and ends when the caller says so or is gone.
+//!
+//! Arguments: `sandbox-init CONTROL FILTER LENGTH DIRECTORY PARKED`. CONTROL is the descriptor of
+//! the control socket. FILTER is that of a file with LENGTH instructions of a system call filter,
+//! which binds the commands and not this program; 0 for none. DIRECTORY is the descriptor of what
+//! is to be the working directory of this program, or 0. PARKED is 1 if the caller wants to be
+//! told when there is nothing left to do but to wait for a command.
 
 #![no_std]
 #![no_main]
 
+mod command;
 mod exec;
 mod limits;
+mod order;
 #[path = "../linux/raw.rs"]
 mod raw;
 #[path = "../linux/wire.rs"]
@@ -26,11 +29,10 @@ mod wire;
 
 mod support;
 
-use core::ptr;
-
-use exec::Refusal;
+use command::{Command, Filter};
+use order::{Fds, Mapped};
 use raw::{Errno, Fd, arg, nr};
-use wire::{Message, kind};
+use wire::{Message, Used, kind};
 
 const ECHILD: Errno = 10;
 const SIGKILL: i32 = 9;
@@ -39,110 +41,243 @@ const WNOHANG: usize = 1;
 const WALL: usize = 0x4000_0000;
 const POLLIN: i16 = 1;
 
-/// What the child that becomes the command has to know, and what it leaves if it fails. Both see
-/// it until the child executes the command, and this process waits meanwhile.
-#[derive(Clone, Copy)]
-struct Command {
-    path: *const u8,
-    argv: *const *const u8,
-    envp: *const *const u8,
-    own_group: bool,
-    limits: *const u8,
-    nice: usize,
-    filter: Filter,
-    failure: Failure,
-}
-
-/// `struct sock_fprog` (seccomp(2)); without instructions there is no filter.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Filter {
-    len: u16,
-    instructions: *const u8,
-}
-
-/// Where the child failed.
-#[derive(Clone, Copy)]
-enum Failure {
-    Nowhere,
-    AtLimits(Errno),
-    AtFilter(Errno),
-    AtExec(Errno),
-}
-
 /// # Safety
 /// `stack` must be the initial stack pointer that the kernel gives a new program.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn init_main(stack: *const usize) -> ! {
-    // SAFETY: at the start of a program the stack holds argc, argv, null, envp, null (execve(2)).
+    const ARGUMENTS: usize = 6;
+    // SAFETY: at the start of a program the stack holds argc and argv (execve(2)).
     let (argc, argv) = unsafe { (*stack, stack.add(1).cast::<*const u8>()) };
-    if argc < FIXED + 1 {
+    if argc != ARGUMENTS {
         raw::exit(125);
     }
-    // SAFETY: argv has argc entries, at least FIXED, and a null, envp begins behind it.
-    let (numbers, envp) = unsafe {
-        let numbers = [1, 2, 3, 5, 6, 7].map(|i| number(*argv.add(i)));
-        (numbers, argv.add(argc + 1))
-    };
-    // SAFETY: as above.
-    let limits = unsafe { *argv.add(4) };
-    let [Some(control), Some(filter), Some(len), Some(nice), Some(count), Some(directory)] =
-        numbers
-    else {
+    // SAFETY: argv has that many entries.
+    let numbers = unsafe { [1, 2, 3, 4, 5].map(|i| number(*argv.add(i))) };
+    let [Some(control), Some(filter), Some(len), Some(directory), Some(parked)] = numbers else {
         raw::exit(125)
     };
     let Ok(control) = Fd::try_from(control) else { raw::exit(125) };
-    if count >= argc - FIXED {
-        raw::exit(125);
-    }
     if directory != 0 {
         return_to(directory);
     }
     let first_process = is_first_process();
     harden(control, first_process);
-    let filter = match map_filter(filter, len) {
+    let filter = match Filter::map(filter, len) {
         Ok(filter) => filter,
-        Err(errno) => filter_failed(control, errno),
-    };
-    // SAFETY: FIXED + count < argc, so both pointers are within argv.
-    let (candidates, command_argv) = unsafe { (argv.add(FIXED), argv.add(FIXED + count)) };
-    let mut command = Command {
-        path: c"".as_ptr().cast(),
-        argv: command_argv,
-        envp,
-        own_group: !first_process,
-        limits,
-        nice,
-        filter,
-        failure: Failure::Nowhere,
+        Err(errno) => {
+            tell(control, kind::FILTER_FAILED, errno);
+            raw::exit(127)
+        }
     };
     let Some(signals) = watch_children() else { raw::exit(125) };
-    // Without a path the empty one is tried, which is nobody's: so all is done but the command.
-    let nowhere = [command.path];
-    let (candidates, count) = match count {
-        0 => (nowhere.as_ptr(), 1),
-        _ => (candidates, count),
+    if parked != 0 {
+        tell(control, kind::READY, 0);
+    }
+    let mut sandbox = Sandbox {
+        control,
+        signals,
+        first_process,
+        filter,
+        places: [Place { pid: 0, control: -1 }; MOST],
+        count: 0,
+        ends_with: 0,
     };
-    let mut failure = Message::new(0);
-    // SAFETY: the candidates are arguments of this program, or the empty string above.
-    let started = unsafe {
-        exec::exec_first(candidates, count, &mut failure, |path| {
-            command.path = path;
-            start(&mut command)
-        })
-    };
-    let Some(pid) = started else {
-        let _ = raw::send(control, failure.bytes());
-        raw::exit(127);
-    };
-    let mut message = Message::new(kind::STARTED);
-    message.a = pid as u32;
-    let _ = raw::send(control, message.bytes());
-    supervise(control, signals, pid, first_process)
+    loop {
+        sandbox.turn();
+    }
 }
 
-/// Arguments before the candidates.
-const FIXED: usize = 8;
+/// How many commands are looked after at a time.
+const MOST: usize = 256;
+
+/// A command that runs.
+#[derive(Clone, Copy)]
+struct Place {
+    pid: i32,
+    /// Its own control socket; negative where nobody listens any more, or there is none of its own.
+    control: Fd,
+}
+
+struct Sandbox {
+    control: Fd,
+    signals: Fd,
+    first_process: bool,
+    filter: Filter,
+    /// The commands that run, the first `count` of them.
+    places: [Place; MOST],
+    count: usize,
+    /// The process with which all ends, or 0.
+    ends_with: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct PollFd {
+    fd: Fd,
+    events: i16,
+    revents: i16,
+}
+
+impl PollFd {
+    const fn of(fd: Fd) -> Self {
+        Self { fd, events: POLLIN, revents: 0 }
+    }
+}
+
+impl Sandbox {
+    /// Waits for something to happen, and deals with it.
+    fn turn(&mut self) {
+        let mut fds = [PollFd::of(-1); MOST + 2];
+        fds[0].fd = self.control;
+        fds[1].fd = self.signals;
+        let count = self.count;
+        for i in 0..count {
+            fds[i + 2].fd = self.places[i].control;
+        }
+        // SAFETY: a pointer to a live array of at least as many structures, no timeout or mask.
+        let _ = unsafe { raw::call(nr::PPOLL, [fds.as_mut_ptr() as usize, count + 2, 0, 0, 8, 0]) };
+        // First what is about the places as they were when it was asked.
+        for i in 0..count {
+            if fds[i + 2].revents != 0 {
+                self.obey_about(i);
+            }
+        }
+        if fds[1].revents != 0 {
+            self.reap();
+        }
+        if fds[0].revents != 0 {
+            self.obey();
+        }
+    }
+
+    /// What the caller says of the sandbox, or of its one command.
+    fn obey(&mut self) {
+        match order::next(self.control) {
+            Some((message, fds)) if message.kind == kind::RUN => self.run(&message, fds),
+            Some((message, _)) if message.kind == kind::SIGNAL && self.ends_with != 0 => {
+                kill(self.ends_with, message.a as i32);
+            }
+            // The caller wants it so (`kind::END`), is gone, or talks nonsense.
+            _ => self.end(),
+        }
+    }
+
+    /// What the caller says of one of many commands.
+    fn obey_about(&mut self, i: usize) {
+        let Place { pid, control } = self.places[i];
+        match order::next(control) {
+            Some((message, _)) if message.kind == kind::SIGNAL => kill(pid, message.a as i32),
+            Some((message, _)) if message.kind == kind::END => kill(-pid, SIGKILL),
+            _ => {
+                kill(-pid, SIGKILL);
+                raw::close(control);
+                self.places[i].control = -1;
+            }
+        }
+    }
+
+    fn run(&mut self, message: &Message, mut fds: Fds) {
+        let order = fds.take();
+        let own = if message.b == 1 { fds.take() } else { None };
+        let control = own.unwrap_or(self.control);
+        let full = self.count == MOST || (own.is_none() && self.ends_with != 0);
+        let mapped = order.filter(|_| !full).map(|fd| {
+            let mapped = Mapped::new(fd, message.a as usize);
+            raw::close(fd);
+            mapped
+        });
+        let mut failure = Message::new(kind::REFUSED);
+        let started = match &mapped {
+            Some(Ok(order)) => {
+                let own_group = own.is_some() || !self.first_process;
+                let command = Command::new(order, fds.rest(), own.is_some(), own_group, self.filter);
+                command.start(order, &mut failure)
+            }
+            Some(Err(errno)) => {
+                failure.errno = *errno;
+                None
+            }
+            None => None,
+        };
+        drop(mapped);
+        drop(fds);
+        let Some(pid) = started else {
+            let _ = raw::send(control, failure.bytes());
+            match own {
+                Some(own) => raw::close(own),
+                None => raw::exit(127),
+            }
+            return;
+        };
+        let mut message = Message::new(kind::STARTED);
+        message.a = pid as u32;
+        let _ = raw::send(control, message.bytes());
+        if own.is_none() {
+            self.ends_with = pid;
+        }
+        self.places[self.count] = Place { pid, control: own.unwrap_or(-1) };
+        self.count += 1;
+    }
+
+    fn reap(&mut self) {
+        let mut info = [0u8; 128];
+        let args = [arg(self.signals), info.as_mut_ptr() as usize, info.len(), 0, 0, 0];
+        // SAFETY: the pointer and length are those of a live array.
+        let _ = unsafe { raw::call(nr::READ, args) };
+        loop {
+            let mut status: i32 = 0;
+            // struct rusage (getrusage(2)): two struct timeval, then the peak in KiB.
+            let mut usage = [0u64; 18];
+            let (status_at, usage_at) = (&raw mut status as usize, usage.as_mut_ptr() as usize);
+            let args = [usize::MAX, status_at, WNOHANG | WALL, usage_at, 0, 0];
+            // SAFETY: the pointers are to a live integer and a live array of the structure's size.
+            let pid = match unsafe { raw::call(nr::WAIT4, args) } {
+                Ok(0) | Err(ECHILD) => return,
+                Ok(pid) => pid as i32,
+                Err(_) => return,
+            };
+            let Some(i) = (0..self.count).find(|i| self.places[*i].pid == pid) else {
+                continue;
+            };
+            let mut message = Message::new(kind::ENDED);
+            message.a = status as u32;
+            Used {
+                user: usage[0] * 1_000_000 + usage[1],
+                system: usage[2] * 1_000_000 + usage[3],
+                peak_memory: usage[4],
+            }
+            .put(&mut message);
+            if pid == self.ends_with {
+                let _ = raw::send(self.control, message.bytes());
+                self.end();
+            }
+            let control = self.places[i].control;
+            if control >= 0 {
+                let _ = raw::send(control, message.bytes());
+                raw::close(control);
+            }
+            self.count -= 1;
+            self.places[i] = self.places[self.count];
+        }
+    }
+
+    /// Ends, and everything else with it: in a process id namespace the kernel sees to that,
+    /// elsewhere at least the process groups of the commands are killed.
+    fn end(&self) -> ! {
+        if !self.first_process {
+            for i in 0..self.count {
+                kill(-self.places[i].pid, SIGKILL);
+            }
+        }
+        raw::exit(0)
+    }
+}
+
+fn tell(control: Fd, kind: u32, errno: Errno) {
+    let mut message = Message::new(kind);
+    message.errno = errno;
+    let _ = raw::send(control, message.bytes());
+}
 
 /// Makes the directory `fd` the working directory: where the caller's set-up had to leave it, it
 /// is outside of the sandbox, and nothing may begin there.
@@ -152,40 +287,6 @@ fn return_to(fd: usize) {
         raw::exit(125)
     }
     raw::close(Fd::try_from(fd).unwrap_or(-1));
-}
-
-/// The instructions in the file `fd`, to be read for as long as this process lives.
-fn map_filter(fd: usize, len: usize) -> Result<Filter, Errno> {
-    const PROT_READ: usize = 1;
-    const MAP_PRIVATE: usize = 2;
-    const E2BIG: Errno = 7;
-    if fd == 0 {
-        return Ok(Filter { len: 0, instructions: ptr::null() });
-    }
-    let count = u16::try_from(len).map_err(|_| E2BIG)?;
-    // SAFETY: a new mapping at an address of the kernel's choice. struct sock_filter has 8 bytes.
-    let at = unsafe { raw::call(nr::MMAP, [0, len * 8, PROT_READ, MAP_PRIVATE, fd, 0]) }?;
-    raw::close(Fd::try_from(fd).unwrap_or(-1));
-    Ok(Filter { len: count, instructions: at as *const u8 })
-}
-
-/// Binds the calling process, and whatever it executes, to the filter.
-fn load(filter: &Filter) -> Result<(), Errno> {
-    const SET_MODE_FILTER: usize = 1;
-    if filter.len == 0 {
-        return Ok(());
-    }
-    let args = [SET_MODE_FILTER, 0, ptr::from_ref(filter) as usize, 0, 0, 0];
-    // SAFETY: the structure is live for the call, and its instructions are those of `map_filter`,
-    // which are mapped for good. The kernel copies and checks them.
-    unsafe { raw::call(nr::SECCOMP, args) }.map(drop)
-}
-
-fn filter_failed(control: Fd, errno: Errno) -> ! {
-    let mut message = Message::new(kind::FILTER_FAILED);
-    message.errno = errno;
-    let _ = raw::send(control, message.bytes());
-    raw::exit(127)
 }
 
 /// A decimal number.
@@ -244,179 +345,8 @@ fn watch_children() -> Option<Fd> {
     Fd::try_from(fd).ok()
 }
 
-/// The child that becomes the command.
-extern "C" fn become_command(shared: *mut u8) -> ! {
-    // SAFETY: `start` passes its Command, which it does not touch until this process has executed
-    // something or ended (CLONE_VFORK).
-    let command = unsafe { &mut *shared.cast::<Command>() };
-    let none: u64 = 0;
-    const SIG_SETMASK: usize = 2;
-    // SAFETY: numbers, and a pointer to a live mask of 8 bytes.
-    unsafe {
-        if command.own_group {
-            let _ = raw::call(nr::SETPGID, [0; 6]);
-        }
-        let args = [SIG_SETMASK, &raw const none as usize, 0, 8, 0, 0];
-        let _ = raw::call(nr::RT_SIGPROCMASK, args);
-    }
-    if command.nice != 0 {
-        limits::be_nice(command.nice);
-    }
-    // SAFETY: an argument of this program, see init_main.
-    if let Err(errno) = unsafe { limits::set(command.limits) } {
-        command.failure = Failure::AtLimits(errno);
-        raw::exit(127)
-    }
-    // The last thing before the command: from here on only what the filter lets through can be
-    // called, and that is execve and exit_group at least.
-    if let Err(errno) = load(&command.filter) {
-        command.failure = Failure::AtFilter(errno);
-        raw::exit(127)
-    }
-    let args = [command.path as usize, command.argv as usize, command.envp as usize, 0, 0, 0];
-    // SAFETY: they come from the arguments of this program, see init_main, and are as execve(2)
-    // takes them.
-    if let Err(errno) = unsafe { raw::call(nr::EXECVE, args) } {
-        command.failure = Failure::AtExec(errno);
-    }
-    raw::exit(127)
-}
-
-#[repr(align(16))]
-struct Stack([u8; 8192]);
-
-/// Starts the command at `command.path` and waits until it is executed.
-fn start(command: &mut Command) -> Result<i32, Refusal> {
-    const EINVAL: Errno = 22;
-    const CLONE_VM: usize = 0x100;
-    command.failure = Failure::Nowhere;
-    // SAFETY: `command` is live in the caller, and the child shares all memory.
-    match unsafe { start_by(CLONE_VM, ptr::from_mut(command)) } {
-        // On older kernels (6.1 among them) processes that share memory have to live in the same
-        // time namespace, and the child is to live in another one. So it gets memory of its own.
-        Err(Refusal::Other { kind: kind::EXEC_FAILED, errno: EINVAL }) => match shared_copy(command) {
-            // SAFETY: the mapping is shared and stays.
-            Some(copy) => unsafe { start_by(0, copy) },
-            None => Err(Refusal::Other { kind: kind::EXEC_FAILED, errno: EINVAL }),
-        },
-        done => done,
-    }
-}
-
-/// A copy of `command` in memory that a child which is given a copy of ours shares with us.
-fn shared_copy(command: &Command) -> Option<*mut Command> {
-    const READ_WRITE: usize = 1 | 2;
-    const SHARED_ANONYMOUS: usize = 0x01 | 0x20;
-    let args = [0, size_of::<Command>(), READ_WRITE, SHARED_ANONYMOUS, usize::MAX, 0];
-    // SAFETY: a new mapping at an address of the kernel's choice, which nothing else uses.
-    let copy = unsafe { raw::call(nr::MMAP, args) }.ok()? as *mut Command;
-    // SAFETY: the mapping is as large as a Command, writable, and aligned to a page.
-    unsafe { copy.write(*command) };
-    Some(copy)
-}
-
-/// The same by clone(2) with `sharing` among its flags.
-///
-/// # Safety
-/// `command` must be live, and memory that the child shares.
-unsafe fn start_by(sharing: usize, command: *mut Command) -> Result<i32, Refusal> {
-    const CLONE_VFORK_SIGCHLD: usize = 0x4000 | SIGCHLD;
-    let mut stack = core::mem::MaybeUninit::<Stack>::uninit();
-    // SAFETY: one past the end of the stack object, aligned as the object is.
-    let top = unsafe { stack.as_mut_ptr().add(1) }.cast::<u8>();
-    // SAFETY: the stack lives in this frame, which waits for the child because of CLONE_VFORK;
-    // `command` is live by the contract; become_command does not return.
-    let cloned = unsafe {
-        raw::clone(
-            sharing | CLONE_VFORK_SIGCHLD,
-            top,
-            ptr::null_mut(),
-            become_command,
-            command.cast(),
-        )
-    };
-    match cloned {
-        Err(errno) => Err(Refusal::Other { kind: kind::EXEC_FAILED, errno }),
-        // Read through the pointer that the child had: it wrote behind the compiler's back.
-        // SAFETY: `command` is live and the child that wrote to it has ended or executed.
-        Ok(pid) => match unsafe { ptr::read_volatile(&raw const (*command).failure) } {
-            Failure::Nowhere => Ok(pid as i32),
-            Failure::AtExec(errno) => Err(Refusal::Exec(errno)),
-            Failure::AtLimits(errno) => Err(Refusal::Other { kind: kind::LIMITS_FAILED, errno }),
-            Failure::AtFilter(errno) => Err(Refusal::Other { kind: kind::FILTER_FAILED, errno }),
-        },
-    }
-}
-
-/// Waits for the command's end or the parent's word, whichever comes first.
-fn supervise(control: Fd, signals: Fd, command: i32, first_process: bool) -> ! {
-    #[repr(C)]
-    struct PollFd {
-        fd: Fd,
-        events: i16,
-        revents: i16,
-    }
-    loop {
-        let mut fds = [
-            PollFd { fd: control, events: POLLIN, revents: 0 },
-            PollFd { fd: signals, events: POLLIN, revents: 0 },
-        ];
-        // SAFETY: a pointer to a live array of two structures, and no timeout or mask.
-        let _ = unsafe { raw::call(nr::PPOLL, [fds.as_mut_ptr() as usize, 2, 0, 0, 8, 0]) };
-        if fds[1].revents != 0 {
-            reap(control, signals, command, first_process);
-        }
-        if fds[0].revents != 0 {
-            obey(control, command, first_process);
-        }
-    }
-}
-
-fn reap(control: Fd, signals: Fd, command: i32, first_process: bool) {
-    let mut info = [0u8; 128];
-    let args = [arg(signals), info.as_mut_ptr() as usize, info.len(), 0, 0, 0];
-    // SAFETY: the pointer and length are those of a live array.
-    let _ = unsafe { raw::call(nr::READ, args) };
-    loop {
-        let mut status: i32 = 0;
-        let args = [usize::MAX, &raw mut status as usize, WNOHANG | WALL, 0, 0, 0];
-        // SAFETY: the pointer is to a live integer.
-        match unsafe { raw::call(nr::WAIT4, args) } {
-            Ok(pid) if pid as i32 == command => {
-                let mut message = Message::new(kind::ENDED);
-                message.a = status as u32;
-                let _ = raw::send(control, message.bytes());
-                end(command, first_process);
-            }
-            Ok(0) | Err(ECHILD) => return,
-            Ok(_) => {}
-            Err(_) => return,
-        }
-    }
-}
-
-fn obey(control: Fd, command: i32, first_process: bool) {
-    let mut message = Message::new(0);
-    match raw::recv(control, message.bytes_mut()) {
-        Ok(n) if n == Message::SIZE && message.kind == kind::SIGNAL => {
-            kill(command, message.a as i32);
-        }
-        // The parent wants it so (`kind::END`), is gone, or talks nonsense.
-        _ => end(command, first_process),
-    }
-}
-
 fn kill(pid: i32, signal: i32) {
-    // SAFETY: kill(2) takes numbers; the command is this process's child and not yet waited for,
-    // so its number is still its own.
+    // SAFETY: kill(2) takes numbers; the command is this process's child and not yet waited
+    // for, so its number is still its own.
     let _ = unsafe { raw::call(nr::KILL, [arg(pid), arg(signal), 0, 0, 0, 0]) };
-}
-
-/// Ends, and everything else with it: in a process id namespace the kernel sees to that,
-/// elsewhere at least the command's process group is killed.
-fn end(command: i32, first_process: bool) -> ! {
-    if !first_process {
-        kill(-command, SIGKILL);
-    }
-    raw::exit(0)
 }

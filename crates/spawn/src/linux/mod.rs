@@ -16,6 +16,8 @@ mod limits;
 mod lower;
 mod mounting;
 mod ops;
+mod order;
+mod passing;
 mod poll;
 mod process;
 mod raw;

@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use sandboxlib_config::{Limit, Limits};
@@ -17,7 +18,7 @@ use crate::helper::Errand;
 use super::limits::{Monitor, Urgent};
 use super::poll::{self, Interest};
 use super::raw;
-use super::wire::{Message, kind};
+use super::wire::{Message, Used, kind};
 use crate::ending::{self, decode, duration};
 use crate::streams::{Ends, Sink, Stream, Tap};
 
@@ -49,6 +50,55 @@ impl Control {
             .map_err(io::Error::from_raw_os_error)
     }
 
+    /// Sends `message` and descriptors, of which there are at most
+    /// [`MOST_FDS`](super::wire::MOST_FDS).
+    pub(super) fn say_with(&self, message: &Message, fds: &[RawFd]) -> io::Result<()> {
+        let len = size_of_val(fds);
+        // SAFETY: computes a length from a length.
+        let space = unsafe { libc::CMSG_SPACE(u32::try_from(len).unwrap_or(u32::MAX)) };
+        // Of 8 bytes each, so that it is aligned for the header at its beginning.
+        let mut room = vec![0u64; (space as usize).div_ceil(8)];
+        let bytes = message.bytes();
+        let mut vector = libc::iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        };
+        // SAFETY: all zero is a valid msghdr.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_iov = &raw mut vector;
+        header.msg_iovlen = 1;
+        header.msg_control = room.as_mut_ptr().cast();
+        header.msg_controllen = space as _;
+        // SAFETY: the control buffer is as long as CMSG_SPACE says and aligned, so its first
+        // header exists and has room for the descriptors behind it.
+        unsafe {
+            let first = libc::CMSG_FIRSTHDR(&raw const header);
+            (*first).cmsg_level = libc::SOL_SOCKET;
+            (*first).cmsg_type = libc::SCM_RIGHTS;
+            (*first).cmsg_len = libc::CMSG_LEN(u32::try_from(len).unwrap_or(u32::MAX)) as _;
+            std::ptr::copy_nonoverlapping(fds.as_ptr().cast::<u8>(), libc::CMSG_DATA(first), len);
+        }
+        loop {
+            // SAFETY: the header leads to live memory of the lengths that it gives.
+            let sent =
+                unsafe { libc::sendmsg(self.0.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL) };
+            match io::Error::last_os_error() {
+                _ if sent >= 0 => return Ok(()),
+                e if e.kind() == io::ErrorKind::Interrupted => {}
+                e => return Err(e),
+            }
+        }
+    }
+
+    /// Whether everything was heard, and nobody is left to say more.
+    fn is_over(&self) -> bool {
+        let mut byte = 0u8;
+        let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
+        // SAFETY: the pointer is to a live byte.
+        let got = unsafe { libc::recv(self.0.as_raw_fd(), (&raw mut byte).cast(), 1, flags) };
+        got == 0 || (got < 0 && io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock)
+    }
+
     /// The next message, without waiting for one.
     fn hear(&self) -> Option<Message> {
         let mut message = Message::new(0);
@@ -75,7 +125,9 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Signaller {
     control: Arc<Control>,
-    pidfd: Arc<OwnedFd>,
+    /// The sandbox's first process; none for one of many commands, whose control socket is all
+    /// that is its own.
+    pidfd: Option<Arc<OwnedFd>>,
     /// Whether nothing but SIGKILL is left to end the init program with. While it is false, the
     /// command is in no process id namespace, and its group dies by the init program's hand.
     by_force: Arc<AtomicBool>,
@@ -102,11 +154,25 @@ impl Signaller {
     /// What the operating system says.
     pub fn kill(&self) -> io::Result<()> {
         let end = Message::new(kind::END);
+        let Some(pidfd) = &self.pidfd else {
+            return match self.control.say(&end) {
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                done => done,
+            };
+        };
         if !self.by_force.swap(true, Ordering::AcqRel) && self.control.say(&end).is_ok() {
             // Somebody may have stopped it, and it has to hear.
-            return send_signal(&self.pidfd, libc::SIGCONT);
+            return send_signal(pidfd, libc::SIGCONT);
         }
-        send_signal(&self.pidfd, libc::SIGKILL)
+        send_signal(pidfd, libc::SIGKILL)
+    }
+
+    /// What can be read from when there is something to hear of the end.
+    fn as_raw_fd(&self) -> RawFd {
+        match &self.pidfd {
+            Some(pidfd) => pidfd.as_raw_fd(),
+            None => self.control.0.as_raw_fd(),
+        }
     }
 }
 
@@ -129,6 +195,27 @@ pub(super) fn send_signal(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
     match io::Error::last_os_error() {
         e if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
         e => Err(e),
+    }
+}
+
+/// A sandbox that stays up for many commands, as each of them sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Host {
+    handles: Signaller,
+    pid: u32,
+    /// The limit that ended it.
+    ended_by: Arc<OnceLock<Limit>>,
+}
+
+impl Host {
+    pub(super) fn control(&self) -> &Control {
+        &self.handles.control
+    }
+
+    /// Says which limit ended it, before it ends.
+    pub(super) fn ended_by(&self, limit: Limit) {
+        // It ends once.
+        let _ = self.ended_by.set(limit);
     }
 }
 
@@ -160,6 +247,8 @@ pub struct Child {
     outcome: Option<Outcome>,
     /// What belongs to the run of a helper program, if it is one.
     errand: Option<Errand>,
+    /// The sandbox in which it is one of many.
+    host: Option<Host>,
 }
 
 impl Child {
@@ -169,18 +258,34 @@ impl Child {
         control: Control,
         began: Instant,
         contained: bool,
-        ends: Ends,
     ) -> Self {
+        let handles = Signaller {
+            control: Arc::new(control),
+            pidfd: Some(Arc::new(pidfd)),
+            by_force: Arc::new(AtomicBool::new(true)),
+        };
+        Self::of(pid, handles, began, contained)
+    }
+
+    /// One of many commands in a sandbox, with a control socket of its own.
+    pub(super) fn guest(host: &Host, control: Control) -> Self {
+        let handles = Signaller {
+            control: Arc::new(control),
+            pidfd: None,
+            by_force: Arc::new(AtomicBool::new(false)),
+        };
+        let mut guest = Self::of(host.pid, handles, Instant::now(), false);
+        guest.host = Some(host.clone());
+        guest
+    }
+
+    fn of(pid: u32, handles: Signaller, began: Instant, contained: bool) -> Self {
         Self {
-            stdin: ends.stdin,
-            stdout: ends.stdout,
-            stderr: ends.stderr,
+            stdin: None,
+            stdout: None,
+            stderr: None,
             pid,
-            handles: Signaller {
-                control: Arc::new(control),
-                pidfd: Arc::new(pidfd),
-                by_force: Arc::new(AtomicBool::new(true)),
-            },
+            handles,
             began,
             deadline: None,
             limits: Limits::default(),
@@ -191,7 +296,40 @@ impl Child {
             status: None,
             outcome: None,
             errand: None,
+            host: None,
         }
+    }
+
+    /// With the caller's ends of its pipes.
+    pub(super) fn with(mut self, ends: Ends) -> Self {
+        self.stdin = ends.stdin;
+        self.stdout = ends.stdout;
+        self.stderr = ends.stderr;
+        self
+    }
+
+    /// From here on its time counts; what was before was the set-up.
+    pub(super) fn begin_now(&mut self) {
+        self.began = Instant::now();
+    }
+
+    /// The sandbox, for commands that run in it side by side.
+    pub(super) fn as_host(&self) -> Host {
+        Host {
+            handles: self.handles.clone(),
+            pid: self.pid,
+            ended_by: Arc::default(),
+        }
+    }
+
+    /// When it has to be looked at, at the latest.
+    pub(super) fn look_again(&self) -> Option<Instant> {
+        self.due()
+    }
+
+    /// What can be read from when it has ended.
+    pub(super) fn as_raw_fd(&self) -> RawFd {
+        self.handles.as_raw_fd()
     }
 
     /// The init program runs, and has started the command.
@@ -382,7 +520,7 @@ impl Child {
             let left = self
                 .due()
                 .map(|at| at.saturating_duration_since(Instant::now()));
-            if !poll::wait(self.handles.pidfd.as_raw_fd(), &mut interests, left)? {
+            if !poll::wait(self.handles.as_raw_fd(), &mut interests, left)? {
                 continue;
             }
             // What comes now may take all the time of a processor, and is not.
@@ -469,7 +607,7 @@ impl Child {
                 return Ok(Some(message));
             }
             let mut interests = [Interest::read(self.control().0.as_raw_fd())];
-            let pidfd = self.handles.pidfd.as_raw_fd();
+            let pidfd = self.handles.pidfd.as_ref().map_or(-1, |fd| fd.as_raw_fd());
             if !poll::wait(pidfd, &mut interests, None)? {
                 // The child has ended; its last word may have come just before.
                 return Ok(self.control().hear());
@@ -482,16 +620,27 @@ impl Child {
 
     /// Takes in what the init program has told, and the end of it if it has ended.
     fn reap(&mut self, flags: i32) -> io::Result<()> {
-        let Some((info, usage)) = wait_id(&self.handles.pidfd, flags)? else {
-            return Ok(());
+        let pidfd = self.handles.pidfd.clone();
+        let (info, usage) = match &pidfd {
+            Some(pidfd) => match wait_id(pidfd, flags)? {
+                Some((info, usage)) => {
+                    self.listen();
+                    (info, usage.map(used))
+                }
+                None => return Ok(()),
+            },
+            None => match self.listen_for_the_end(flags)? {
+                Some(used) => (None, used),
+                None => return Ok(()),
+            },
         };
-        while let Some(message) = self.control().hear() {
-            if message.kind == kind::ENDED {
-                self.status = Some(i32::from_ne_bytes(message.a.to_ne_bytes()));
-            }
-        }
         let limit = match (self.killed, self.ending) {
             (Some(End::Limit(limit)), _) | (None, Some(limit)) => Some(limit),
+            // The whole sandbox came to a limit, and took this command along.
+            _ if self.status.is_none() => {
+                let host = self.host.as_ref();
+                host.and_then(|host| host.ended_by.get().copied())
+            }
             _ => None,
         };
         let end = match (self.status, self.killed) {
@@ -506,11 +655,10 @@ impl Child {
             .map_or(Started::Yes, |errand| errand.started(end));
         let mut outcome = Outcome::new(end, started, self.pid);
         outcome.wall = self.began.elapsed();
-        if let Some(usage) = usage {
-            outcome.user = duration(usage.ru_utime);
-            outcome.system = duration(usage.ru_stime);
-            // Linux counts in KiB (getrusage(2)).
-            outcome.peak_memory = u64::try_from(usage.ru_maxrss).ok().map(|kib| kib * 1024);
+        if let Some(used) = usage {
+            outcome.user = Duration::from_micros(used.user);
+            outcome.system = Duration::from_micros(used.system);
+            outcome.peak_memory = Some(used.peak_memory * 1024);
         }
         let exceeded = self.monitor.as_mut().and_then(|m| m.finish(&mut outcome));
         // With it go the control groups.
@@ -518,6 +666,33 @@ impl Child {
         ending::judge(&mut outcome, limit.or(exceeded), &self.limits);
         self.outcome = Some(outcome);
         Ok(())
+    }
+
+    /// Takes in what was said. Tells what a command used that has ended.
+    fn listen(&mut self) -> Option<Used> {
+        let mut used = None;
+        while let Some(message) = self.control().hear() {
+            if message.kind == kind::ENDED {
+                self.status = Some(i32::from_ne_bytes(message.a.to_ne_bytes()));
+                used = Some(Used::get(&message));
+            }
+        }
+        used
+    }
+
+    /// Of one of many commands there is nothing to hear any more when it has ended, and nothing at
+    /// all if the sandbox has ended first. `None` if it still runs.
+    fn listen_for_the_end(&mut self, flags: i32) -> io::Result<Option<Option<Used>>> {
+        loop {
+            let used = self.listen();
+            if self.status.is_some() || self.control().is_over() {
+                return Ok(Some(used));
+            }
+            if flags & libc::WNOHANG != 0 {
+                return Ok(None);
+            }
+            poll::wait(self.as_raw_fd(), &mut [], None)?;
+        }
     }
 
     /// Kills the sandbox and waits for its end, whatever state it is in.
@@ -529,7 +704,7 @@ impl Child {
         let _ = self.end(End::Killed);
         while let Some(deadline) = self.deadline.filter(|deadline| *deadline > Instant::now()) {
             let left = deadline.saturating_duration_since(Instant::now());
-            let _ = poll::wait(self.handles.pidfd.as_raw_fd(), &mut [], Some(left));
+            let _ = poll::wait(self.handles.as_raw_fd(), &mut [], Some(left));
             if self.reap(libc::WNOHANG).is_err() || self.outcome.is_some() {
                 return;
             }
@@ -542,6 +717,16 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         self.bury();
+    }
+}
+
+/// In the units of the messages. Linux counts memory in KiB (getrusage(2)).
+fn used(usage: libc::rusage) -> Used {
+    let micros = |time| u64::try_from(duration(time).as_micros()).unwrap_or(u64::MAX);
+    Used {
+        user: micros(usage.ru_utime),
+        system: micros(usage.ru_stime),
+        peak_memory: u64::try_from(usage.ru_maxrss).unwrap_or(0),
     }
 }
 

@@ -47,10 +47,13 @@ pub(crate) mod nr {
     pub(crate) const SOCKET: usize = 198;
     pub(crate) const SENDTO: usize = 206;
     pub(crate) const RECVFROM: usize = 207;
+    pub(crate) const SENDMSG: usize = 211;
+    pub(crate) const RECVMSG: usize = 212;
     pub(crate) const KEYCTL: usize = 219;
     pub(crate) const CLONE: usize = 220;
     pub(crate) const EXECVE: usize = 221;
     pub(crate) const MMAP: usize = 222;
+    pub(crate) const MUNMAP: usize = 215;
     pub(crate) const WAIT4: usize = 260;
     pub(crate) const PRLIMIT64: usize = 261;
     pub(crate) const SETPRIORITY: usize = 140;

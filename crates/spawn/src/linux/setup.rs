@@ -36,7 +36,6 @@ pub(super) struct Birth<'a> {
     /// The arguments and the environment of the init program.
     pub(super) argv: *const *const u8,
     pub(super) envp: *const *const u8,
-    pub(super) cwd: &'a CStr,
     /// The descriptors that the child needs, all above 2, in ascending order.
     pub(super) keep: &'a [Fd],
     /// Which descriptors go where, sources all above the targets.
@@ -101,9 +100,6 @@ fn carry_out(birth: &Birth<'_>) -> core::result::Result<Never, Stopped> {
     }
     swap_umask(umask | SHARED_WITH_NOBODY);
     hand_over(birth).map_err(|failed| (birth.tail.streams, failed))?;
-    sys::chdir(birth.cwd)
-        .named(Call::WorkingDirectory)
-        .map_err(|failed| (birth.tail.cwd, failed))?;
     Err((
         birth.tail.init,
         Failed {

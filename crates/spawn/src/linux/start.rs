@@ -1,7 +1,7 @@
 //! The parent's side of a start: everything the child needs is made here, before it is born.
 
 use std::cell::Cell;
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd};
@@ -16,30 +16,98 @@ use super::dumpable::Dumpable;
 use super::limits::{Groups, Monitor, Urgent, go_first, nice};
 use super::lower::{Lowered, map_text};
 use super::ops::{Action, Call, Op};
-use super::process::{Child, Control};
+use super::order::Order;
+use super::passing::{Moves, Passing, above, duplicate};
+use super::process::{Child, Control, Host};
 use super::setup::{self, Birth, Tail};
 use super::wire::{Message, kind, problem};
 use super::{init, raw};
 use crate::ask::{From, ask};
-use crate::run::{Run, Stdio};
-use crate::streams::Ends;
-use crate::words::{candidates, text};
+use crate::run::Run;
+use crate::words::text;
 
 /// The child's stack until it executes the init program: its frames are small, its loops flat.
 const STACK_SIZE: usize = 64 * 1024;
 
+/// Starts a command in a sandbox of its own.
 pub(super) fn start(
     lowered: &Lowered,
     steps: &[sandboxlib_core::Step],
     run: &Run,
 ) -> Result<Child, SpawnError> {
+    let (passing, ends) = Passing::open(run)?;
+    let top = run.fds.iter().map(|(_, to)| *to).max().unwrap_or(2).max(2);
+    let moves = passing.moves(top)?;
+    let order = order(lowered, run, &[])?;
+    bear(lowered, steps, &moves, top, Some((run, &order))).map(|child| child.with(ends))
+}
+
+/// Sets a sandbox up in which nothing runs yet.
+pub(super) fn park(
+    lowered: &Lowered,
+    steps: &[sandboxlib_core::Step],
+) -> Result<Child, SpawnError> {
+    let moves = Passing::nowhere()?.moves(2)?;
+    bear(lowered, steps, &moves, 2, None)
+}
+
+/// Starts the command of a sandbox that was set up before.
+pub(super) fn start_parked(
+    mut child: Child,
+    lowered: &Lowered,
+    steps: &[sandboxlib_core::Step],
+    run: &Run,
+) -> Result<Child, SpawnError> {
+    let (passing, ends) = Passing::open(run)?;
+    let order = order(lowered, run, &passing.pairs()?)?;
+    child.begin_now();
+    order
+        .send(child.control(), None)
+        .map_err(resources("a word to the child"))?;
+    hear(&mut child, lowered, steps, Some(run))?;
+    child.has_begun();
+    Ok(child.with(ends))
+}
+
+/// Starts one of many commands in a sandbox that was set up before, and stays.
+pub(super) fn start_in(
+    host: &Host,
+    lowered: &Lowered,
+    steps: &[sandboxlib_core::Step],
+    run: &Run,
+) -> Result<Child, SpawnError> {
+    let (passing, ends) = Passing::open(run)?;
+    let order = order(lowered, run, &passing.pairs()?)?;
+    let (control, theirs) = Control::pair()?;
+    order
+        .send(host.control(), Some(&theirs))
+        .map_err(|error| SpawnError::new(FailedStep::Died, error))?;
+    drop(theirs);
+    let mut child = Child::guest(host, control);
+    hear(&mut child, lowered, steps, Some(run))?;
+    Ok(child.with(ends))
+}
+
+fn order(lowered: &Lowered, run: &Run, pairs: &[(RawFd, RawFd)]) -> Result<Order, SpawnError> {
+    let limits = lowered.limits.as_ref().map_or(c"", |(limits, _)| limits);
+    let nice = lowered.tree.as_ref().map_or(0, |_| nice());
+    let nice = u32::try_from(nice).unwrap_or(0);
+    Order::new(run, limits, nice, pairs)
+}
+
+/// Has a sandbox set up, and its command started if there is one already.
+fn bear(
+    lowered: &Lowered,
+    steps: &[sandboxlib_core::Step],
+    moves: &Moves,
+    top: RawFd,
+    command: Option<(&Run, &Order)>,
+) -> Result<Child, SpawnError> {
     if !lowered.close_range {
         let source = io::Error::from_raw_os_error(libc::ENOSYS);
         return Err(SpawnError::new(FailedStep::Streams, source));
     }
-    let strings = Strings::new(run)?;
     let init = init::program()?.as_raw_fd();
-    let top = run.fds.iter().map(|(_, to)| *to).max().unwrap_or(2).max(2);
     // Where a number that is asked for is in the way, a duplicate above it stands in.
     let moved = if init > top {
         None
@@ -47,7 +115,6 @@ pub(super) fn start(
         Some(duplicate(init, top)?)
     };
     let init = moved.as_ref().map_or(init, |fd| fd.as_raw_fd());
-    let (streams, ours) = Streams::open(run, top)?;
     let (control, theirs) = Control::pair()?;
     let theirs = above(theirs, top)?;
     let held = match &lowered.filter {
@@ -59,18 +126,20 @@ pub(super) fn start(
     let procfs = procfs_held.as_ref().map(|fd| fd.as_raw_fd());
     let init_name = text(format!("self/fd/{init}"))?;
     let numbers = [
-        text(theirs.as_raw_fd().to_string())?,
+        theirs.as_raw_fd().to_string(),
         // 0 is a standard stream, and so never a filter.
-        text(filter.unwrap_or(0).to_string())?,
-        text(lowered.filter.as_ref().map_or(0, |f| f.count).to_string())?,
-        lowered
-            .limits
-            .as_ref()
-            .map_or_else(CString::default, |(limits, _)| limits.clone()),
-        text(lowered.tree.as_ref().map_or(0, |_| nice()).to_string())?,
-        text(strings.candidates.len().to_string())?,
-        text(procfs.unwrap_or(0).to_string())?,
+        filter.unwrap_or(0).to_string(),
+        lowered.filter.as_ref().map_or(0, |f| f.count).to_string(),
+        procfs.unwrap_or(0).to_string(),
+        u32::from(command.is_none()).to_string(),
     ];
+    let numbers: Vec<_> = numbers.into_iter().map(text).collect::<Result<_, _>>()?;
+    let argv: Vec<*const u8> = std::iter::once(c"sandbox-init".as_ptr())
+        .chain(numbers.iter().map(|number| number.as_ptr()))
+        .map(<*const _>::cast)
+        .chain([ptr::null()])
+        .collect();
+    let envp = [ptr::null()];
     let groups = match &lowered.tree {
         Some(tree) => Some(Groups::make(tree).map_err(|e| groups_error(lowered, steps, e))?),
         None => None,
@@ -80,18 +149,16 @@ pub(super) fn start(
         held_groups.push(duplicate(fd, top)?);
     }
     let entrances: Vec<RawFd> = held_groups.iter().map(AsRawFd::as_raw_fd).collect();
-    let argv = strings.init_argv(&numbers);
-    let envp = null_terminated(&strings.env);
     let mut keep = vec![theirs.as_raw_fd(), init];
     keep.extend(filter);
     keep.extend(procfs);
     keep.extend(&entrances);
     keep.extend(
-        streams
-            .moves
+        moves
+            .list
             .iter()
             .map(|(from, _)| *from)
-            .filter(|from| *from > 2),
+            .filter(|fd| *fd > 2),
     );
     keep.sort_unstable();
     keep.dedup();
@@ -108,8 +175,7 @@ pub(super) fn start(
         init_name: &init_name,
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
-        cwd: &strings.cwd,
-        streams: &streams.moves,
+        streams: &moves.list,
         tail: Tail::after(u32::try_from(steps.len()).unwrap_or(u32::MAX - 3)),
     };
     let began = Instant::now();
@@ -118,14 +184,19 @@ pub(super) fn start(
     // From the moment when the command runs, there may be many who want a processor.
     let _urgent = lowered.tree.as_ref().and_then(|_| Urgent::new());
     let (pid, pidfd) = clone(lowered.namespaces, &stack, &birth)?;
-    let mut child = Child::new(pid, pidfd, control, began, lowered.namespaces.pid, ours);
+    let mut child = Child::new(pid, pidfd, control, began, lowered.namespaces.pid);
     if let (Some(tree), Some(groups)) = (&lowered.tree, groups) {
         child.watch(Monitor::new(tree, groups, &lowered.tmpfs, pid));
         go_first(pid);
     }
     drop(theirs);
-    let told = write_maps(lowered, &mut child)
-        .and_then(|()| hear(&mut child, birth.tail, lowered, steps, run));
+    let told = write_maps(lowered, &mut child).and_then(|()| {
+        if let Some((_, order)) = command {
+            // Where it cannot be heard any more, the child has told why.
+            let _ = order.send(child.control(), None);
+        }
+        hear(&mut child, lowered, steps, command.map(|(run, _)| run))
+    });
     drop(held_groups);
     // Until here the child may use what this frame holds.
     if let Err(error) = told {
@@ -137,132 +208,8 @@ pub(super) fn start(
     Ok(child)
 }
 
-/// The strings of one run, and the order in which the init program wants them.
-struct Strings {
-    candidates: Vec<CString>,
-    argv: Vec<CString>,
-    env: Vec<CString>,
-    cwd: CString,
-}
-
-impl Strings {
-    fn new(run: &Run) -> Result<Self, SpawnError> {
-        let mut argv = vec![text(&run.program)?];
-        for arg in &run.args {
-            argv.push(text(arg)?);
-        }
-        let mut env = Vec::with_capacity(run.env.len());
-        for (name, value) in &run.env {
-            let bytes = [name.as_bytes(), b"=", value.as_bytes()].concat();
-            env.push(text(OsStr::from_bytes(&bytes))?);
-        }
-        Ok(Self {
-            candidates: candidates(run)?,
-            argv,
-            env,
-            cwd: text(run.cwd.as_path())?,
-        })
-    }
-
-    fn init_argv(&self, numbers: &[CString]) -> Vec<*const u8> {
-        std::iter::once(c"sandbox-init".as_ptr().cast())
-            .chain(numbers.iter().map(|s| s.as_ptr().cast()))
-            .chain(
-                self.candidates
-                    .iter()
-                    .chain(&self.argv)
-                    .map(|s| s.as_ptr().cast()),
-            )
-            .chain([ptr::null()])
-            .collect()
-    }
-}
-
-fn null_terminated(strings: &[CString]) -> Vec<*const u8> {
-    strings
-        .iter()
-        .map(|s| s.as_ptr().cast())
-        .chain([ptr::null()])
-        .collect()
-}
-
-/// What the child's descriptors are made from. All sources are above all targets, so no move
-/// overwrites the source of another.
-struct Streams {
-    moves: Vec<(RawFd, RawFd)>,
-    /// Keeps the sources open.
-    _held: Vec<OwnedFd>,
-}
-
-impl Streams {
-    fn open(run: &Run, top: RawFd) -> Result<(Self, Ends), SpawnError> {
-        let mut ends = Ends::default();
-        let mut held = Vec::new();
-        let mut moves = Vec::new();
-        let mut add = |fd: OwnedFd, to: RawFd| -> Result<(), SpawnError> {
-            let fd = above(fd, top)?;
-            moves.push((fd.as_raw_fd(), to));
-            held.push(fd);
-            Ok(())
-        };
-        let mut merged = false;
-        for (number, stdio) in [(0, &run.stdin), (1, &run.stdout), (2, &run.stderr)] {
-            match stdio {
-                Stdio::Inherit if stays_open(number) => {}
-                Stdio::Inherit => add(duplicate(number, top)?, number)?,
-                Stdio::Null => {
-                    let mode = fs::OpenOptions::new().read(true).write(true).to_owned();
-                    let null = mode.open("/dev/null").map_err(resources("/dev/null"))?;
-                    add(null.into(), number)?;
-                }
-                Stdio::Piped => {
-                    let (read, write) = io::pipe().map_err(resources("a pipe"))?;
-                    if number == 0 {
-                        add(read.into(), 0)?;
-                        ends.stdin = Some(fs::File::from(OwnedFd::from(write)));
-                    } else {
-                        add(write.into(), number)?;
-                        let end = fs::File::from(OwnedFd::from(read));
-                        *if number == 1 {
-                            &mut ends.stdout
-                        } else {
-                            &mut ends.stderr
-                        } = Some(end);
-                    }
-                }
-                Stdio::Fd(fd) => add(duplicate(fd.as_raw_fd(), top)?, number)?,
-                Stdio::Stdout => merged = true,
-            }
-        }
-        for (fd, number) in &run.fds {
-            if *number < 3 {
-                let what = format!("a file as descriptor {number}");
-                let why = "0 to 2 are the standard streams";
-                return Err(SpawnError::new(
-                    FailedStep::Lower { what },
-                    io::Error::new(io::ErrorKind::InvalidInput, why),
-                ));
-            }
-            add(duplicate(fd.as_raw_fd(), top)?, *number)?;
-        }
-        if merged {
-            // By now 1 is where standard output leads.
-            moves.push((1, 2));
-        }
-        Ok((Self { moves, _held: held }, ends))
-    }
-}
-
-fn resources(what: &'static str) -> impl Fn(io::Error) -> SpawnError {
+pub(super) fn resources(what: &'static str) -> impl Fn(io::Error) -> SpawnError {
     move |source| SpawnError::new(FailedStep::Resources(what), source)
-}
-
-/// Whether the descriptor is open and stays so at exec, so that nothing has to be done to inherit
-/// it.
-fn stays_open(fd: RawFd) -> bool {
-    // SAFETY: fcntl with numbers alone.
-    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
-    flags >= 0 && flags & libc::FD_CLOEXEC == 0
 }
 
 /// The caller's procfs, for a start by name (`Birth::procfs`).
@@ -276,36 +223,6 @@ fn procfs(top: RawFd) -> Result<OwnedFd, SpawnError> {
         options.open("/proc").map_err(resources("/proc"))?.into(),
         top,
     )
-}
-
-/// `fd`, moved to a number above `top` if it is not there already.
-fn above(fd: OwnedFd, top: RawFd) -> Result<OwnedFd, SpawnError> {
-    if fd.as_raw_fd() > top {
-        Ok(fd)
-    } else {
-        duplicate(fd.as_raw_fd(), top)
-    }
-}
-
-/// A duplicate of the descriptor `fd` with a number above `top`. A standard stream that the
-/// caller has closed leads to /dev/null, so that nothing else gets its number.
-fn duplicate(fd: RawFd, top: RawFd) -> Result<OwnedFd, SpawnError> {
-    // SAFETY: fcntl with numbers alone.
-    let new = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, top + 1) };
-    if new >= 0 {
-        // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
-        return Ok(unsafe { OwnedFd::from_raw_fd(new) });
-    }
-    let error = io::Error::last_os_error();
-    if fd > 2 || error.raw_os_error() != Some(libc::EBADF) {
-        return Err(resources("a duplicate of a file descriptor")(error));
-    }
-    let null = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .to_owned()
-        .open("/dev/null");
-    above(null.map_err(resources("/dev/null"))?.into(), top)
 }
 
 /// Memory for the child's stack, with a page below it that faults.
@@ -482,13 +399,17 @@ fn map_by_helper(program: &Path, pid: u32, ranges: &[IdRange]) -> io::Result<()>
 }
 
 /// Waits for the child's word that the command runs, or why it does not.
+///
+/// Without a command it is the word that everything is set up for one.
 fn hear(
     child: &mut Child,
-    tail: Tail,
     lowered: &Lowered,
     steps: &[sandboxlib_core::Step],
-    run: &Run,
+    run: Option<&Run>,
 ) -> Result<(), SpawnError> {
+    let tail = Tail::after(u32::try_from(steps.len()).unwrap_or(u32::MAX - 3));
+    let nothing = Run::new("");
+    let run = run.unwrap_or(&nothing);
     let mut message = match child.first_word() {
         Ok(Some(message)) => message,
         Ok(None) => {
@@ -498,7 +419,7 @@ fn hear(
         Err(error) => return Err(resources("the control socket")(error)),
     };
     match message.kind {
-        kind::STARTED => Ok(()),
+        kind::STARTED | kind::READY => Ok(()),
         kind::EXEC_FAILED => Err(exec_error(&message, run)),
         kind::FILTER_FAILED => {
             message.a = lowered.filter.as_ref().map_or(tail.init, |f| f.step);
@@ -508,6 +429,24 @@ fn hear(
         kind::LIMITS_FAILED => {
             message.a = lowered.limits.as_ref().map_or(tail.init, |(_, step)| *step);
             message.b = Call::FileLimit as u32;
+            Err(step_error(&message, tail, steps, run))
+        }
+        kind::CWD_FAILED => {
+            message.a = tail.cwd;
+            Err(step_error(&message, tail, steps, run))
+        }
+        kind::STREAMS_FAILED => {
+            message.a = tail.streams;
+            Err(step_error(&message, tail, steps, run))
+        }
+        kind::REFUSED if message.errno == 0 => {
+            let source = io::Error::from(io::ErrorKind::ResourceBusy);
+            Err(resources(
+                "a place among the commands of the sandbox, which has 256",
+            )(source))
+        }
+        kind::REFUSED => {
+            message.a = tail.init;
             Err(step_error(&message, tail, steps, run))
         }
         _ => Err(step_error(&message, tail, steps, run)),
@@ -574,13 +513,6 @@ fn step_error(
         FailedStep::WorkingDirectory(run.cwd.clone())
     } else if message.a == tail.streams {
         FailedStep::Streams
-    } else if message.errno == libc::E2BIG {
-        // The arguments of the init program are those of the command and a few more.
-        let program = run.program.clone().into();
-        FailedStep::Exec {
-            program,
-            problem: ExecProblem::TooLong,
-        }
     } else {
         FailedStep::Init
     };

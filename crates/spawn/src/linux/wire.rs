@@ -2,6 +2,10 @@
 //!
 //! One packet is one message of a fixed size, so nothing is parsed and nothing allocated. The
 //! parent's end is also the lifeline: when it closes, for whatever reason, the sandbox ends.
+//!
+//! What is to be run comes with a [`kind::RUN`] as a file, an order: an [`Order`], a table, and
+//! the strings that the table leads to. The init program maps it and need only add its address
+//! to the numbers in the table.
 
 /// A message. All fields are plain numbers, and every bit pattern of them is valid.
 #[repr(C)]
@@ -32,18 +36,30 @@ pub(crate) mod kind {
     pub(crate) const EXEC_FAILED: u32 = 2;
     /// Init to parent: the command runs and is process `a` inside.
     pub(crate) const STARTED: u32 = 3;
-    /// Init to parent: the command ended with wait status `a`.
+    /// Init to parent: the command ended with wait status `a`; `text` is a [`super::Used`].
     pub(crate) const ENDED: u32 = 4;
-    /// Init to parent: the system call filter could not be loaded, with `errno`.
-    pub(crate) const FILTER_FAILED: u32 = 7;
-    /// Init to parent: the limits of the command could not be set, with `errno`.
-    pub(crate) const LIMITS_FAILED: u32 = 8;
     /// Parent to child: the id maps are written.
     pub(crate) const GO: u32 = 5;
     /// Parent to init: send signal `a` to the command.
     pub(crate) const SIGNAL: u32 = 6;
     /// Parent to init: kill what the command's process group is, and end.
     pub(crate) const END: u32 = 7;
+    /// Init to parent: the limits of the command could not be set, with `errno`.
+    pub(crate) const LIMITS_FAILED: u32 = 8;
+    /// Init to parent: the system call filter could not be loaded, with `errno`.
+    pub(crate) const FILTER_FAILED: u32 = 9;
+    /// Init to parent: the working directory cannot be entered, with `errno`.
+    pub(crate) const CWD_FAILED: u32 = 10;
+    /// Init to parent: the descriptors could not be put in their places, with `errno`.
+    pub(crate) const STREAMS_FAILED: u32 = 11;
+    /// Init to parent: everything is set up, and it waits for a command.
+    pub(crate) const READY: u32 = 12;
+    /// Parent to init: run what the order says, whose length is `a`. The first descriptor is that
+    /// of its file. If `b` is 1, the next is a control socket for this command alone, and the
+    /// sandbox does not end with it. The others are for the command.
+    pub(crate) const RUN: u32 = 13;
+    /// Init to parent: there are as many commands as it can look after, or no order could be read.
+    pub(crate) const REFUSED: u32 = 14;
 }
 
 /// What is wrong with a command, `a` of [`kind::EXEC_FAILED`].
@@ -59,6 +75,74 @@ pub(crate) mod problem {
     pub(crate) const LOADER_MISSING: u32 = 4;
     pub(crate) const BAD_FORMAT: u32 = 5;
     pub(crate) const TOO_LONG: u32 = 6;
+}
+
+/// The most descriptors that one packet carries (unix(7), `SCM_MAX_FD`).
+pub(crate) const MOST_FDS: usize = 253;
+
+/// The beginning of an order.
+///
+/// Behind it come the table, of 64-bit offsets from the beginning of the file: the candidates, the
+/// arguments and a 0, the environment and a 0; then, in 32 bits each, the numbers that the
+/// descriptors for the command are to have; then strings, each with its NUL.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Order {
+    /// How many paths there are of which the first that can be executed is the command.
+    pub(crate) candidates: u32,
+    pub(crate) args: u32,
+    pub(crate) env: u32,
+    pub(crate) streams: u32,
+    /// Where the path of the working directory is.
+    pub(crate) cwd: u32,
+    /// Where the limits are: pairs of numbers, `RESOURCE=MOST,...` as setrlimit(2) has them.
+    pub(crate) limits: u32,
+    /// 20 less the nice value of the command (nice(2)), and 0 to leave it.
+    pub(crate) nice: u32,
+    pub(crate) reserved: u32,
+}
+
+impl Order {
+    pub(crate) const SIZE: usize = size_of::<Self>();
+}
+
+/// What a command and the processes that it waited for have used (getrusage(2)).
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Used {
+    /// In microseconds.
+    pub(crate) user: u64,
+    pub(crate) system: u64,
+    /// In KiB, of the largest process.
+    pub(crate) peak_memory: u64,
+}
+
+#[allow(dead_code, reason = "the init program writes and the parent reads")]
+impl Used {
+    const NUMBERS: usize = 3;
+
+    pub(crate) fn put(self, message: &mut Message) {
+        let numbers = [self.user, self.system, self.peak_memory];
+        let mut i = 0;
+        while i < 8 * Self::NUMBERS {
+            message.text[i] = numbers[i / 8].to_ne_bytes()[i % 8];
+            i += 1;
+        }
+        message.text_len = 8 * 3;
+    }
+
+    pub(crate) fn get(message: &Message) -> Self {
+        let number = |at: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&message.text[8 * at..8 * at + 8]);
+            u64::from_ne_bytes(bytes)
+        };
+        Self {
+            user: number(0),
+            system: number(1),
+            peak_memory: number(2),
+        }
+    }
 }
 
 impl Message {

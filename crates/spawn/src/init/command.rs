@@ -1,0 +1,251 @@
+//! Starting a command: a child that shares this program's memory until it executes something.
+
+use core::ptr;
+
+use super::exec::{self, Refusal};
+use super::limits;
+use super::order::Mapped;
+use super::raw::{self, Errno, Fd, arg, nr};
+use super::wire::{MOST_FDS, Message, kind};
+
+/// What the child that becomes the command has to know, and what it leaves if it fails. Both see
+/// it until the child executes the command, and this process waits meanwhile.
+#[derive(Clone, Copy)]
+pub(crate) struct Command<'a> {
+    path: *const u8,
+    argv: *const *const u8,
+    envp: *const *const u8,
+    cwd: *const u8,
+    /// The descriptors for the command, and the numbers that they are to have. Without any it has
+    /// what this program has.
+    fds: &'a [Fd],
+    targets: &'a [Fd],
+    own_session: bool,
+    own_group: bool,
+    limits: *const u8,
+    nice: usize,
+    filter: Filter,
+    failure: Failure,
+}
+
+/// `struct sock_fprog` (seccomp(2)); without instructions there is no filter.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Filter {
+    len: u16,
+    instructions: *const u8,
+}
+
+/// Where the child failed.
+#[derive(Clone, Copy)]
+enum Failure {
+    Nowhere,
+    /// A step before the command, by the kind of message that tells.
+    Before(u32, Errno),
+    AtExec(Errno),
+}
+
+impl Filter {
+    /// The `len` instructions in the file `fd`, to be read for as long as this process lives.
+    pub(crate) fn map(fd: usize, len: usize) -> Result<Self, Errno> {
+        const PROT_READ: usize = 1;
+        const MAP_PRIVATE: usize = 2;
+        const E2BIG: Errno = 7;
+        if fd == 0 {
+            return Ok(Self { len: 0, instructions: ptr::null() });
+        }
+        let count = u16::try_from(len).map_err(|_| E2BIG)?;
+        // SAFETY: a new mapping at an address of the kernel's choice. struct sock_filter has 8
+        // bytes.
+        let at = unsafe { raw::call(nr::MMAP, [0, len * 8, PROT_READ, MAP_PRIVATE, fd, 0]) }?;
+        raw::close(Fd::try_from(fd).unwrap_or(-1));
+        Ok(Self { len: count, instructions: at as *const u8 })
+    }
+
+    /// Binds the calling process, and whatever it executes, to the filter.
+    fn load(&self) -> Result<(), Errno> {
+        const SET_MODE_FILTER: usize = 1;
+        if self.len == 0 {
+            return Ok(());
+        }
+        let args = [SET_MODE_FILTER, 0, ptr::from_ref(self) as usize, 0, 0, 0];
+        // SAFETY: the structure is live for the call, and its instructions are those of `map`,
+        // which are mapped for good. The kernel copies and checks them.
+        unsafe { raw::call(nr::SECCOMP, args) }.map(drop)
+    }
+}
+
+impl<'a> Command<'a> {
+    pub(crate) fn new(
+        order: &'a Mapped,
+        fds: &'a [Fd],
+        own_session: bool,
+        own_group: bool,
+        filter: Filter,
+    ) -> Self {
+        Self {
+            path: c"".as_ptr().cast(),
+            argv: order.argv(),
+            envp: order.envp(),
+            cwd: order.cwd(),
+            fds,
+            targets: order.targets(),
+            own_session,
+            own_group,
+            limits: order.limits(),
+            nice: order.nice(),
+            filter,
+            failure: Failure::Nowhere,
+        }
+    }
+
+    /// Starts the first of the candidates that can be executed, and tells its process id, or
+    /// leaves in `failure` why it was none.
+    pub(crate) fn start(mut self, order: &Mapped, failure: &mut Message) -> Option<i32> {
+        // Without a path the empty one is tried, which is nobody's: so all is done but the command.
+        let nowhere = [self.path];
+        let (candidates, count) = match order.candidates() {
+            (_, 0) => (nowhere.as_ptr(), 1),
+            some => some,
+        };
+        // SAFETY: the candidates are those of the order, or the empty string above.
+        unsafe {
+            exec::exec_first(candidates, count, failure, |path| {
+                self.path = path;
+                attempt(&mut self)
+            })
+        }
+    }
+
+    /// What is done before the command is executed, by the process that is going to be it.
+    fn prepare(&self) -> Result<(), (u32, Errno)> {
+        const SIG_SETMASK: usize = 2;
+        let none: u64 = 0;
+        // SAFETY: numbers, and a pointer to a live mask of 8 bytes.
+        unsafe {
+            if self.own_session {
+                let _ = raw::call(nr::SETSID, [0; 6]);
+            } else if self.own_group {
+                let _ = raw::call(nr::SETPGID, [0; 6]);
+            }
+            let args = [SIG_SETMASK, &raw const none as usize, 0, 8, 0, 0];
+            let _ = raw::call(nr::RT_SIGPROCMASK, args);
+        }
+        if self.nice != 0 {
+            limits::be_nice(self.nice);
+        }
+        self.place_streams().map_err(|errno| (kind::STREAMS_FAILED, errno))?;
+        // SAFETY: a string of the order.
+        unsafe { raw::call(nr::CHDIR, [self.cwd as usize, 0, 0, 0, 0, 0]) }
+            .map_err(|errno| (kind::CWD_FAILED, errno))?;
+        // SAFETY: a string of the order.
+        unsafe { limits::set(self.limits) }.map_err(|errno| (kind::LIMITS_FAILED, errno))?;
+        // The last thing before the command: from here on only what the filter lets through can
+        // be called, and that is execve and exit_group at least.
+        self.filter.load().map_err(|errno| (kind::FILTER_FAILED, errno))
+    }
+
+    /// Puts the descriptors in their places. All that this program has itself is close-on-exec.
+    fn place_streams(&self) -> Result<(), Errno> {
+        const F_DUPFD_CLOEXEC: usize = 1030;
+        let mut top = 2;
+        for target in self.targets {
+            top = if *target > top { *target } else { top };
+        }
+        // Out of the way of the targets first, all of them.
+        let mut sources = [-1; MOST_FDS];
+        for (source, fd) in sources.iter_mut().zip(self.fds) {
+            let args = [arg(*fd), F_DUPFD_CLOEXEC, arg(top + 1), 0, 0, 0];
+            // SAFETY: fcntl(2) with numbers alone.
+            let new = unsafe { raw::call(nr::FCNTL, args) }?;
+            *source = Fd::try_from(new).unwrap_or(-1);
+        }
+        for (source, target) in sources.iter().zip(self.targets) {
+            // SAFETY: dup3(2) takes numbers.
+            unsafe { raw::call(nr::DUP3, [arg(*source), arg(*target), 0, 0, 0, 0]) }?;
+        }
+        Ok(())
+    }
+}
+
+/// The child that becomes the command.
+extern "C" fn become_command(shared: *mut u8) -> ! {
+    // SAFETY: `attempt` passes its Command, which it does not touch until this process has executed
+    // something or ended (CLONE_VFORK).
+    let command = unsafe { &mut *shared.cast::<Command<'_>>() };
+    if let Err((kind, errno)) = command.prepare() {
+        command.failure = Failure::Before(kind, errno);
+        raw::exit(127)
+    }
+    let args = [command.path as usize, command.argv as usize, command.envp as usize, 0, 0, 0];
+    // SAFETY: they are those of the order, and as execve(2) takes them.
+    if let Err(errno) = unsafe { raw::call(nr::EXECVE, args) } {
+        command.failure = Failure::AtExec(errno);
+    }
+    raw::exit(127)
+}
+
+#[repr(align(16))]
+struct Stack([u8; 8192]);
+
+/// Starts the command at `command.path` and waits until it is executed.
+fn attempt(command: &mut Command<'_>) -> Result<i32, Refusal> {
+    const EINVAL: Errno = 22;
+    const CLONE_VM: usize = 0x100;
+    command.failure = Failure::Nowhere;
+    // SAFETY: `command` is live in the caller, and the child shares all memory.
+    match unsafe { start_by(CLONE_VM, ptr::from_mut(command)) } {
+        // On older kernels (6.1 among them) processes that share memory have to live in the same
+        // time namespace, and the child is to live in another one. So it gets memory of its own.
+        Err(Refusal::Other { kind: kind::EXEC_FAILED, errno: EINVAL }) => match shared_copy(command) {
+            // SAFETY: the mapping is shared and stays.
+            Some(copy) => unsafe { start_by(0, copy) },
+            None => Err(Refusal::Other { kind: kind::EXEC_FAILED, errno: EINVAL }),
+        },
+        done => done,
+    }
+}
+
+/// A copy of `command` in memory that a child which is given a copy of ours shares with us.
+fn shared_copy<'a>(command: &Command<'a>) -> Option<*mut Command<'a>> {
+    const READ_WRITE: usize = 1 | 2;
+    const SHARED_ANONYMOUS: usize = 0x01 | 0x20;
+    let args = [0, size_of::<Command<'_>>(), READ_WRITE, SHARED_ANONYMOUS, usize::MAX, 0];
+    // SAFETY: a new mapping at an address of the kernel's choice, which nothing else uses.
+    let copy = unsafe { raw::call(nr::MMAP, args) }.ok()? as *mut Command<'a>;
+    // SAFETY: the mapping is as large as a Command, writable, and aligned to a page.
+    unsafe { copy.write(*command) };
+    Some(copy)
+}
+
+/// The same by clone(2) with `sharing` among its flags.
+///
+/// # Safety
+/// `command` must be live, and memory that the child shares.
+unsafe fn start_by(sharing: usize, command: *mut Command<'_>) -> Result<i32, Refusal> {
+    const CLONE_VFORK_SIGCHLD: usize = 0x4000 | super::SIGCHLD;
+    let mut stack = core::mem::MaybeUninit::<Stack>::uninit();
+    // SAFETY: one past the end of the stack object, aligned as the object is.
+    let top = unsafe { stack.as_mut_ptr().add(1) }.cast::<u8>();
+    // SAFETY: the stack lives in this frame, which waits for the child because of CLONE_VFORK;
+    // `command` is live by the contract; become_command does not return.
+    let cloned = unsafe {
+        raw::clone(
+            sharing | CLONE_VFORK_SIGCHLD,
+            top,
+            ptr::null_mut(),
+            become_command,
+            command.cast(),
+        )
+    };
+    match cloned {
+        Err(errno) => Err(Refusal::Other { kind: kind::EXEC_FAILED, errno }),
+        // Read through the pointer that the child had: it wrote behind the compiler's back.
+        // SAFETY: `command` is live and the child that wrote to it has ended or executed.
+        Ok(pid) => match unsafe { ptr::read_volatile(&raw const (*command).failure) } {
+            Failure::Nowhere => Ok(pid as i32),
+            Failure::AtExec(errno) => Err(Refusal::Exec(errno)),
+            Failure::Before(kind, errno) => Err(Refusal::Other { kind, errno }),
+        },
+    }
+}

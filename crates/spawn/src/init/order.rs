@@ -1,0 +1,211 @@
+//! Taking orders: a message, the descriptors that came with it, and the file in which the command
+//! stands.
+
+use super::raw::{self, Errno, Fd, arg, nr};
+use super::wire::{MOST_FDS, Message, Order};
+
+/// The descriptors that came with a message. What was not taken out is closed.
+pub(crate) struct Fds {
+    list: [Fd; MOST_FDS],
+    /// The first that was not taken, and the end.
+    next: usize,
+    len: usize,
+}
+
+impl Fds {
+    pub(crate) fn take(&mut self) -> Option<Fd> {
+        let fd = *self.list.get(self.next).filter(|_| self.next < self.len)?;
+        self.next += 1;
+        Some(fd)
+    }
+
+    /// Those that are left, which stay here.
+    pub(crate) fn rest(&self) -> &[Fd] {
+        self.list.get(self.next..self.len).unwrap_or(&[])
+    }
+}
+
+impl Drop for Fds {
+    fn drop(&mut self) {
+        while let Some(fd) = self.take() {
+            raw::close(fd);
+        }
+    }
+}
+
+/// `struct cmsghdr`, and room for what it announces (cmsg(3)).
+#[repr(C)]
+struct Ancillary {
+    len: usize,
+    level: i32,
+    kind: i32,
+    fds: [Fd; MOST_FDS],
+}
+
+/// `struct msghdr` (recvmsg(2)).
+#[repr(C)]
+struct Header {
+    name: usize,
+    name_len: u32,
+    vectors: *mut Vector,
+    vector_count: usize,
+    control: *mut Ancillary,
+    control_len: usize,
+    flags: i32,
+}
+
+#[repr(C)]
+struct Vector {
+    base: *mut u8,
+    len: usize,
+}
+
+/// The next message and what came with it; `None` if the other end is closed, or talks nonsense.
+pub(crate) fn next(control: Fd) -> Option<(Message, Fds)> {
+    const SOL_SOCKET: i32 = 1;
+    const SCM_RIGHTS: i32 = 1;
+    const MSG_CMSG_CLOEXEC: usize = 0x4000_0000;
+    const EINTR: Errno = 4;
+    let mut message = Message::new(0);
+    let bytes = message.bytes_mut();
+    let mut vector = Vector { base: bytes.as_mut_ptr(), len: bytes.len() };
+    let mut ancillary = Ancillary { len: 0, level: 0, kind: 0, fds: [0; MOST_FDS] };
+    let mut header = Header {
+        name: 0,
+        name_len: 0,
+        vectors: &raw mut vector,
+        vector_count: 1,
+        control: &raw mut ancillary,
+        control_len: size_of::<Ancillary>(),
+        flags: 0,
+    };
+    let got = loop {
+        let args = [arg(control), &raw mut header as usize, MSG_CMSG_CLOEXEC, 0, 0, 0];
+        // SAFETY: the header leads to live memory of the lengths that it gives.
+        let got = unsafe { raw::call(nr::RECVMSG, args) };
+        if got != Err(EINTR) {
+            break got;
+        }
+    };
+    let mut fds = Fds { list: [0; MOST_FDS], next: 0, len: 0 };
+    let fixed = core::mem::offset_of!(Ancillary, fds);
+    if header.control_len >= fixed && ancillary.level == SOL_SOCKET && ancillary.kind == SCM_RIGHTS {
+        let len = ancillary.len.saturating_sub(fixed) / size_of::<Fd>();
+        fds.len = if len < MOST_FDS { len } else { MOST_FDS };
+        fds.list = ancillary.fds;
+    }
+    (got == Ok(Message::SIZE)).then_some((message, fds))
+}
+
+/// An order, mapped for as long as this lives.
+pub(crate) struct Mapped {
+    at: *mut u8,
+    len: usize,
+}
+
+impl Mapped {
+    /// Maps the order in the file `fd`, of `len` bytes, and makes pointers of the offsets in its
+    /// table. What is in it comes from the library that this program is part of, and is as
+    /// [`Order`] says.
+    pub(crate) fn new(fd: Fd, len: usize) -> Result<Self, Errno> {
+        const READ_WRITE: usize = 1 | 2;
+        const MAP_PRIVATE: usize = 2;
+        const EINVAL: Errno = 22;
+        if len < Order::SIZE {
+            return Err(EINVAL);
+        }
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let at = unsafe { raw::call(nr::MMAP, [0, len, READ_WRITE, MAP_PRIVATE, arg(fd), 0]) }?;
+        let mapped = Self { at: at as *mut u8, len };
+        let order = mapped.head();
+        let count = mapped.table_len();
+        if Order::SIZE + 8 * count + 4 * order.streams as usize > len {
+            return Err(EINVAL);
+        }
+        let table = mapped.table();
+        let mut i = 0;
+        while i < count {
+            // SAFETY: i is below the table's length, which lies within the mapping, see above; an
+            // offset that is not 0 leads into it.
+            unsafe {
+                let entry = table.add(i);
+                if *entry != 0 {
+                    *entry += at;
+                }
+            }
+            i += 1;
+        }
+        Ok(mapped)
+    }
+
+    fn head(&self) -> Order {
+        // SAFETY: the mapping is at least as long, begins at a page, and any bits are an Order.
+        unsafe { *self.at.cast::<Order>() }
+    }
+
+    fn table_len(&self) -> usize {
+        let Order { candidates, args, env, .. } = self.head();
+        candidates as usize + args as usize + env as usize + 2
+    }
+
+    fn table(&self) -> *mut usize {
+        // SAFETY: at the end of the head, which is within the mapping, or just behind it.
+        unsafe { self.at.add(Order::SIZE).cast() }
+    }
+
+    /// The candidates, and how many.
+    pub(crate) fn candidates(&self) -> (*const *const u8, usize) {
+        (self.table() as *const *const u8, self.head().candidates as usize)
+    }
+
+    /// The arguments, with a null behind them.
+    pub(crate) fn argv(&self) -> *const *const u8 {
+        // SAFETY: within the table.
+        unsafe { self.table().add(self.head().candidates as usize) as *const *const u8 }
+    }
+
+    /// The environment, with a null behind it.
+    pub(crate) fn envp(&self) -> *const *const u8 {
+        let Order { candidates, args, .. } = self.head();
+        // SAFETY: within the table.
+        unsafe { self.table().add(candidates as usize + args as usize + 1) as *const *const u8 }
+    }
+
+    /// The numbers that the descriptors are to have.
+    pub(crate) fn targets(&self) -> &[Fd] {
+        // SAFETY: `new` has made sure that they lie within the mapping, which lives as long.
+        unsafe {
+            let at = self.table().add(self.table_len()).cast::<Fd>();
+            core::slice::from_raw_parts(at, self.head().streams as usize)
+        }
+    }
+
+    /// The path of the working directory.
+    pub(crate) fn cwd(&self) -> *const u8 {
+        self.text(self.head().cwd)
+    }
+
+    /// The limits (setrlimit(2)).
+    pub(crate) fn limits(&self) -> *const u8 {
+        self.text(self.head().limits)
+    }
+
+    pub(crate) fn nice(&self) -> usize {
+        self.head().nice as usize
+    }
+
+    fn text(&self, offset: u32) -> *const u8 {
+        if offset as usize >= self.len {
+            return c"".as_ptr().cast();
+        }
+        // SAFETY: within the mapping.
+        unsafe { self.at.add(offset as usize) }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: the mapping that was made in `new`; nothing refers to it without this.
+        let _ = unsafe { raw::call(nr::MUNMAP, [self.at as usize, self.len, 0, 0, 0, 0]) };
+    }
+}

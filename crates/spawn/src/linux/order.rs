@@ -1,0 +1,106 @@
+//! Orders: what the init program is told of a command ([`super::wire::Order`]).
+
+use std::ffi::{CStr, OsStr};
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+
+use sandboxlib_core::{ExecProblem, FailedStep, SpawnError};
+
+use super::init;
+use super::process::Control;
+use super::start::resources;
+use super::wire::{self, Message, kind};
+use crate::run::Run;
+use crate::words::{candidates, text};
+
+/// A command in a file, ready to be sent.
+pub(super) struct Order {
+    file: OwnedFd,
+    len: u32,
+    /// The descriptors that go with it.
+    fds: Vec<RawFd>,
+}
+
+impl Order {
+    /// `limits` are as the init program reads them; `nice` is 20 less the nice value of the
+    /// command, or 0; `pairs` are descriptors and the numbers that they are to have.
+    pub(super) fn new(
+        run: &Run,
+        limits: &CStr,
+        nice: u32,
+        pairs: &[(RawFd, RawFd)],
+    ) -> Result<Self, SpawnError> {
+        let targets: Vec<RawFd> = pairs.iter().map(|(_, to)| *to).collect();
+        let bytes = encode(run, limits, nice, &targets)?;
+        let len = u32::try_from(bytes.len()).map_err(|_| {
+            let program = run.program.clone().into();
+            let problem = ExecProblem::TooLong;
+            let source = io::Error::from_raw_os_error(libc::E2BIG);
+            SpawnError::new(FailedStep::Exec { program, problem }, source)
+        })?;
+        Ok(Self {
+            file: init::content(&bytes).map_err(resources("an order"))?,
+            len,
+            fds: pairs.iter().map(|(from, _)| *from).collect(),
+        })
+    }
+
+    /// Sends it, with the other end of a control socket if the command is to have one of its own.
+    pub(super) fn send(&self, to: &Control, own: Option<&OwnedFd>) -> io::Result<()> {
+        let mut message = Message::new(kind::RUN);
+        message.a = self.len;
+        message.b = u32::from(own.is_some());
+        let fds: Vec<RawFd> = std::iter::once(self.file.as_raw_fd())
+            .chain(own.map(|fd| fd.as_raw_fd()))
+            .chain(self.fds.iter().copied())
+            .collect();
+        to.say_with(&message, &fds)
+    }
+}
+
+fn encode(run: &Run, limits: &CStr, nice: u32, targets: &[RawFd]) -> Result<Vec<u8>, SpawnError> {
+    let candidates = candidates(run)?;
+    let mut env = Vec::with_capacity(run.env.len());
+    for (name, value) in &run.env {
+        let bytes = [name.as_bytes(), b"=", value.as_bytes()].concat();
+        env.push(text(OsStr::from_bytes(&bytes))?);
+    }
+    let mut args = vec![text(&run.program)?];
+    for arg in &run.args {
+        args.push(text(arg)?);
+    }
+    let cwd = text(run.cwd.as_path())?;
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let table = candidates.len() + args.len() + env.len() + 2;
+    let fixed = wire::Order::SIZE + 8 * table + 4 * targets.len();
+    let mut strings: Vec<u8> = Vec::new();
+    let mut place = |string: &CStr| {
+        let at = fixed + strings.len();
+        strings.extend_from_slice(string.to_bytes_with_nul());
+        at as u64
+    };
+    let mut offsets: Vec<u64> = Vec::with_capacity(table);
+    offsets.extend(candidates.iter().map(|s| place(s)));
+    offsets.extend(args.iter().map(|s| place(s)));
+    offsets.push(0);
+    offsets.extend(env.iter().map(|s| place(s)));
+    offsets.push(0);
+    let head = [
+        count(candidates.len()),
+        count(args.len()),
+        count(env.len()),
+        count(targets.len()),
+        // Longer orders are refused as a whole.
+        u32::try_from(place(&cwd)).unwrap_or(u32::MAX),
+        u32::try_from(place(limits)).unwrap_or(u32::MAX),
+        nice,
+        0,
+    ];
+    let mut bytes = Vec::with_capacity(fixed + strings.len());
+    bytes.extend(head.iter().flat_map(|n| n.to_ne_bytes()));
+    bytes.extend(offsets.iter().flat_map(|n| n.to_ne_bytes()));
+    bytes.extend(targets.iter().flat_map(|n| n.to_ne_bytes()));
+    bytes.extend(strings);
+    Ok(bytes)
+}
