@@ -47,6 +47,9 @@ pub enum FailedStep {
     HelperSetup(PathBuf),
     /// The child died before it could say why, by a signal from outside or for want of memory.
     Died,
+    /// The sandbox in which the command was to be one of many has ended: it came to a limit, or
+    /// somebody killed it.
+    Session,
 }
 
 /// What is wrong with a command that could not be executed.
@@ -114,6 +117,7 @@ impl fmt::Display for FailedStep {
             },
             Self::Helper(path) => write!(f, "start the helper {path:?}"),
             Self::HelperSetup(path) => write!(f, "set the sandbox up by the helper {path:?}"),
+            Self::Session => f.write_str("run a command in the session: it has ended"),
             Self::Died => f.write_str("set the sandbox up: the child died"),
         }
     }

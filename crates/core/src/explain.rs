@@ -208,7 +208,7 @@ pub fn explain(failure: Failure<'_>, diagnosis: &Diagnosis) -> Vec<Hint> {
         FailedStep::Helper(path) => exec::helper(&mut out, path, errno, d),
         // It has told why itself.
         FailedStep::HelperSetup(_) => {}
-        FailedStep::Died => exec::died(&mut out, d),
+        FailedStep::Died | FailedStep::Session => exec::died(&mut out, d),
     }
     everywhere(&mut out, errno, d);
     out.0

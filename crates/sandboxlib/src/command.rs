@@ -19,6 +19,8 @@ use crate::{Error, Prepared};
 #[derive(Debug)]
 pub struct Command<'p> {
     prepared: &'p Prepared,
+    /// Where it runs, if not in a sandbox of its own.
+    session: Option<&'p sandboxlib_spawn::Session>,
     run: Run,
     limits: Limits,
 }
@@ -27,9 +29,15 @@ impl<'p> Command<'p> {
     pub(crate) fn new(prepared: &'p Prepared, program: &OsStr) -> Self {
         Self {
             prepared,
+            session: None,
             run: Run::new(program),
             limits: prepared.check.limits,
         }
+    }
+
+    pub(crate) fn within(mut self, session: &'p sandboxlib_spawn::Session) -> Self {
+        self.session = Some(session);
+        self
     }
 
     /// Adds an argument.
@@ -127,7 +135,11 @@ impl<'p> Command<'p> {
         let _span = debug_span!("spawn", program = ?self.run.program).entered();
         let backend = self.prepared.check.enforcement.backend;
         self.check_streams()?;
-        match self.prepared.ready.start(&self.run) {
+        let started = match self.session {
+            Some(session) => session.start(&self.run),
+            None => self.prepared.ready.start(&self.run),
+        };
+        match started {
             Ok(mut child) => {
                 child.set_limits(self.limits);
                 Ok(Child {

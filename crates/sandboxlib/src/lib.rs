@@ -36,7 +36,7 @@ pub use choice::Candidate;
 pub use command::{Child, Command, Output};
 pub use doctor::doctor;
 pub use error::Error;
-pub use sandbox::{Check, Prepared, Sandbox};
+pub use sandbox::{Check, Prepared, Sandbox, Session};
 pub use sandboxlib_config::{
     Access, Capabilities, Config, ControlGroups, Feature, FeatureSet, HiddenBy, HiddenPlace, Ids,
     Isolation, Limit, Limits, Mount, MountKind, Namespaces, Network, Root, RootAccess, SandboxPath,

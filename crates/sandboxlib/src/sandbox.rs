@@ -9,7 +9,7 @@ use sandboxlib_config::{
 };
 use sandboxlib_core::{
     Backend, CapSet, ChildScript, EffectiveConfig, Enforcement, HostFacts, KillScope, Landlock,
-    Launch, Os, Step,
+    Launch, Os, Outcome, Step,
 };
 use sandboxlib_mount::{MountPlan, plan};
 use sandboxlib_spawn::{HostView, Rehearsal};
@@ -264,6 +264,14 @@ impl Sandbox {
         Ok((check, backend))
     }
 
+    /// One sandbox for many commands: [`prepare`](Self::prepare) and [`Prepared::session`].
+    ///
+    /// # Errors
+    /// As they say.
+    pub fn session(&self) -> Result<Session, Error> {
+        self.prepare()?.session()
+    }
+
     /// Chooses a backend, plans, and does once what all runs have in common.
     ///
     /// # Errors
@@ -284,6 +292,64 @@ impl Sandbox {
             ready,
             config: self.config.clone(),
         })
+    }
+}
+
+/// One sandbox that stays up, and in which commands run one after another or side by side. They
+/// see what the others have left: files in what is mounted, and processes. Dropping it kills
+/// everything in it.
+///
+/// Each command has its own arguments, environment, working directory, streams and outcome, and
+/// the limits that are of a process, of time and of output. The limits of memory, processes and
+/// processor time hold for the sandbox as a whole: what exceeds them ends it, and the outcome of
+/// each command that ran says so. Killing a command, or its time being up, kills its process
+/// group; what it started and left otherwise goes on until the session ends.
+#[derive(Debug)]
+pub struct Session {
+    inner: sandboxlib_spawn::Session,
+    prepared: Prepared,
+}
+
+impl Session {
+    /// A command to run in it.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command<'_> {
+        self.prepared.command(program).within(&self.inner)
+    }
+
+    /// The process id, on the host, of the sandbox's first process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.inner.id()
+    }
+
+    /// What is enforced for every command.
+    #[must_use]
+    pub fn enforcement(&self) -> &Enforcement {
+        self.prepared.enforcement()
+    }
+
+    /// The outcome of the whole, if the sandbox has ended: because of a limit, or because somebody
+    /// killed it.
+    ///
+    /// # Errors
+    /// [`Error::Wait`] with what the operating system says.
+    pub fn try_wait(&self) -> Result<Option<Outcome>, Error> {
+        self.inner.try_wait().map_err(|e| self.not_waited(e))
+    }
+
+    /// Kills everything in it, and tells what all commands together have used.
+    ///
+    /// # Errors
+    /// [`Error::Wait`] with what the operating system says.
+    pub fn close(self) -> Result<Outcome, Error> {
+        let backend = self.prepared.check.enforcement.backend;
+        let closed = self.inner.close();
+        closed.map_err(|source| Error::Wait { backend, source })
+    }
+
+    fn not_waited(&self, source: std::io::Error) -> Error {
+        let backend = self.prepared.check.enforcement.backend;
+        Error::Wait { backend, source }
     }
 }
 
@@ -319,6 +385,50 @@ impl Prepared {
         Command::new(self, program.as_ref())
     }
 
+    /// Keeps up to `count` sandboxes set up in the background, and has commands started in them
+    /// where that is possible: a start takes little longer than that of the bare program then. The
+    /// first is there when this returns; 0 ends them, and so does dropping this.
+    ///
+    /// Nothing of any program was run in them. When the caller's mounts change they are made anew.
+    /// Of a command whose standard streams are files, and no pipes, sockets or /dev/null, the
+    /// sandbox is made when it is started wherever Landlock guards files, because what can be
+    /// opened by /dev/stdin and the like is settled while it is made.
+    ///
+    /// # Errors
+    /// [`Error::Spawn`] as a run would give it, or `Unsupported` for a backend that starts a helper
+    /// program.
+    pub fn warm(&self, count: usize) -> Result<(), Error> {
+        self.ready.warm(count).map_err(|error| self.failed(error))
+    }
+
+    /// How many sandboxes stand ready.
+    #[must_use]
+    pub fn warmed(&self) -> usize {
+        self.ready.warmed()
+    }
+
+    /// Sets up one sandbox in which commands run one after another or side by side.
+    ///
+    /// # Errors
+    /// As for [`warm`](Self::warm).
+    pub fn session(self) -> Result<Session, Error> {
+        match self.ready.session() {
+            Ok(inner) => Ok(Session {
+                inner,
+                prepared: self,
+            }),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    fn failed(&self, mut error: sandboxlib_core::SpawnError) -> Error {
+        error.hints = sandboxlib_spawn::hints(&self.check.facts, &error, None);
+        Error::Spawn {
+            backend: self.check.enforcement.backend,
+            error: Box::new(error),
+        }
+    }
+
     /// Does everything that [`Command::spawn`] does but execute a command, to see whether it can
     /// be done here, and ends the sandbox again.
     ///
@@ -329,13 +439,7 @@ impl Prepared {
     /// [`Error::Spawn`] as a run would give it.
     pub fn rehearse(&self) -> Result<Rehearsal, Error> {
         let _span = debug_span!("rehearse").entered();
-        self.ready.rehearse().map_err(|mut error| {
-            error.hints = sandboxlib_spawn::hints(&self.check.facts, &error, None);
-            Error::Spawn {
-                backend: self.check.enforcement.backend,
-                error: Box::new(error),
-            }
-        })
+        self.ready.rehearse().map_err(|error| self.failed(error))
     }
 
     /// What is enforced for every command.

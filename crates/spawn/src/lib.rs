@@ -38,7 +38,9 @@ pub use rehearsal::{Rehearsal, hints};
 pub use run::{Run, Stdio};
 pub use signals::block_signals;
 pub use streams::Stream;
-pub use system::{Child, HostView, OS, Signaller, diagnose, diagnose_command, doctor, facts};
+pub use system::{
+    Child, HostView, OS, Session, Signaller, diagnose, diagnose_command, doctor, facts,
+};
 
 /// The signals that a program which stands for a sandboxed command passes on to it when it gets
 /// them: hangup, interrupt, quit, user 1 and 2, terminate.

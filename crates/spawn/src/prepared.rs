@@ -4,7 +4,7 @@ use sandboxlib_core::{
 
 use crate::rehearsal::Rehearsal;
 use crate::run::Run;
-use crate::{Child, helper, system};
+use crate::{Child, Session, helper, system};
 
 /// A launch that is ready to be started, as often as asked and from any thread.
 #[derive(Debug)]
@@ -63,6 +63,54 @@ impl Prepared {
                 })?;
                 child.set_errand(errand);
                 Ok(child)
+            }
+        }
+    }
+
+    /// Keeps up to `count` sandboxes set up in the background, each waiting for a command, and from
+    /// now on [`start`](Self::start) takes one of them where it can. The first is there when this
+    /// returns; 0 ends them.
+    ///
+    /// No program was run in them but the init program. They have the mounts of the host as they
+    /// were when they were made: when something is mounted or unmounted in the caller's mount
+    /// namespace, new ones are made. A command whose standard streams are files (no pipes, sockets
+    /// or /dev/null) gets a sandbox of its own where Landlock guards files, because what may be
+    /// opened again by /dev/stdin and the like is settled when it is set up.
+    ///
+    /// # Errors
+    /// [`SpawnError`] as [`start`](Self::start) would give it, or `Unsupported` for launches by a
+    /// helper program.
+    pub fn warm(&self, count: usize) -> Result<(), SpawnError> {
+        self.direct("sandboxes that stand ready")?.warm(count)
+    }
+
+    /// How many sandboxes stand ready.
+    #[must_use]
+    pub fn warmed(&self) -> usize {
+        match &self.way {
+            Way::Script(script) => script.warmed(),
+            Way::Helper { .. } => 0,
+        }
+    }
+
+    /// Sets up one sandbox for many commands.
+    ///
+    /// # Errors
+    /// As for [`warm`](Self::warm).
+    pub fn session(&self) -> Result<Session, SpawnError> {
+        self.direct("a sandbox for many commands")?.session()
+    }
+
+    /// What only an init program of our own can do.
+    fn direct(&self, what: &str) -> Result<&system::Script, SpawnError> {
+        match &self.way {
+            Way::Script(script) => Ok(script),
+            Way::Helper { call, .. } => {
+                let program = call.program.display();
+                let why = format!("{program} sets up one sandbox for one command");
+                let source = std::io::Error::new(std::io::ErrorKind::Unsupported, why);
+                let what = what.to_owned();
+                Err(SpawnError::new(FailedStep::Lower { what }, source))
             }
         }
     }

@@ -311,13 +311,11 @@ impl Doctor<'_> {
         };
         steps.push(Step::PrivateMounts);
         let last = u32::try_from(steps.len() - 1).unwrap_or(0);
-        let done = Script::new(&ChildScript { steps }).and_then(|mut script| {
-            script.lowered.ops.push(Op {
-                step: last,
-                action: Action::TryOverlay,
-            });
-            script.rehearse()
-        });
+        let last = Op {
+            step: last,
+            action: Action::TryOverlay,
+        };
+        let done = Script::and_then(&ChildScript { steps }, last).and_then(|s| s.rehearse());
         let Err(error) = done else {
             return (Verdict::Works, String::new());
         };

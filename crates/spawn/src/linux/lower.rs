@@ -45,6 +45,13 @@ pub(super) struct Lowered {
 }
 
 impl Lowered {
+    /// Whether Landlock has a say in which files are opened.
+    pub(super) fn walls_files(&self) -> bool {
+        self.ops
+            .iter()
+            .any(|op| matches!(&op.action, Action::Landlock(wall) if wall.handled[0] != 0))
+    }
+
     /// Whether the child changes its user or group id.
     pub(super) fn changes_ids(&self) -> bool {
         self.ops

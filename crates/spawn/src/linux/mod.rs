@@ -19,15 +19,19 @@ mod ops;
 mod order;
 mod passing;
 mod poll;
+mod pool;
 mod process;
 mod raw;
 mod remount;
+mod session;
 mod setup;
 mod sockets;
 mod start;
 mod sys;
 mod view;
 mod wire;
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sandboxlib_core::{ChildScript, Os, SpawnError};
 
@@ -37,6 +41,7 @@ pub use facts::facts;
 pub(crate) use init::content;
 pub(crate) use lower::filter_program;
 pub use process::{Child, Signaller};
+pub use session::Session;
 pub use view::HostView;
 
 use crate::run::Run;
@@ -47,20 +52,67 @@ pub const OS: Os = Os::Linux;
 /// A script that has been made ready to run, as often as asked and from any thread.
 #[derive(Debug)]
 pub(crate) struct Script {
+    ready: Arc<Ready>,
+    pool: Mutex<Option<Arc<pool::Pool>>>,
+}
+
+#[derive(Debug)]
+struct Ready {
     script: ChildScript,
     lowered: lower::Lowered,
 }
 
 impl Script {
     pub(crate) fn new(script: &ChildScript) -> Result<Self, SpawnError> {
-        Ok(Self {
-            script: script.clone(),
-            lowered: lower::lower(script)?,
-        })
+        Ok(Self::of(script, lower::lower(script)?))
+    }
+
+    /// The script with an operation at its end that no step stands for.
+    fn and_then(script: &ChildScript, last: ops::Op) -> Result<Self, SpawnError> {
+        let mut lowered = lower::lower(script)?;
+        lowered.ops.push(last);
+        Ok(Self::of(script, lowered))
+    }
+
+    fn of(script: &ChildScript, lowered: lower::Lowered) -> Self {
+        let script = script.clone();
+        Self {
+            ready: Arc::new(Ready { script, lowered }),
+            pool: Mutex::new(None),
+        }
     }
 
     pub(crate) fn start(&self, run: &Run) -> Result<Child, SpawnError> {
-        start::start(&self.lowered, &self.script.steps, run)
+        start::start(&self.ready, self.pool().as_deref(), run)
+    }
+
+    fn pool(&self) -> Option<Arc<pool::Pool>> {
+        let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.clone()
+    }
+
+    /// Keeps up to `count` sandboxes ready for a command.
+    pub(crate) fn warm(&self, count: usize) -> Result<(), SpawnError> {
+        let new = match count {
+            0 => None,
+            _ => Some(Arc::new(pool::Pool::new(&self.ready, count)?)),
+        };
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *pool, new);
+        drop(pool);
+        // It takes a while to end them.
+        drop(old);
+        Ok(())
+    }
+
+    /// How many are ready.
+    pub(crate) fn warmed(&self) -> usize {
+        self.pool().map_or(0, |pool| pool.len())
+    }
+
+    /// Sets up a sandbox for many commands.
+    pub(crate) fn session(&self) -> Result<Session, SpawnError> {
+        Session::new(&self.ready)
     }
 
     /// Carries out everything but the command.

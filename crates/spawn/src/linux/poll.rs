@@ -35,10 +35,6 @@ impl Interest {
     pub(super) fn ready(&self) -> bool {
         self.0.revents != 0
     }
-
-    pub(super) fn hung_up(&self) -> bool {
-        self.0.revents & libc::POLLIN == 0 && self.0.revents & libc::POLLHUP != 0
-    }
 }
 
 /// Waits until the process of `pidfd` has ended, one of `interests` is ready, `timeout` has
@@ -75,6 +71,11 @@ pub(super) fn wait(
         interest.0 = *fd;
     }
     Ok(interests.iter().any(Interest::ready))
+}
+
+/// Whether there is something to read from `fd` at this moment.
+pub(super) fn is_ready(fd: RawFd) -> io::Result<bool> {
+    wait(-1, &mut [Interest::read(fd)], Some(Duration::ZERO))
 }
 
 /// Blocked signals as something that can be read (signalfd(2)).

@@ -211,12 +211,6 @@ impl Host {
     pub(super) fn control(&self) -> &Control {
         &self.handles.control
     }
-
-    /// Says which limit ended it, before it ends.
-    pub(super) fn ended_by(&self, limit: Limit) {
-        // It ends once.
-        let _ = self.ended_by.set(limit);
-    }
 }
 
 /// A command that runs in a sandbox.
@@ -249,6 +243,8 @@ pub struct Child {
     errand: Option<Errand>,
     /// The sandbox in which it is one of many.
     host: Option<Host>,
+    /// Where commands in it look up which limit ended it.
+    verdict: Option<Arc<OnceLock<Limit>>>,
 }
 
 impl Child {
@@ -297,6 +293,7 @@ impl Child {
             outcome: None,
             errand: None,
             host: None,
+            verdict: None,
         }
     }
 
@@ -314,11 +311,11 @@ impl Child {
     }
 
     /// The sandbox, for commands that run in it side by side.
-    pub(super) fn as_host(&self) -> Host {
+    pub(super) fn as_host(&mut self) -> Host {
         Host {
             handles: self.handles.clone(),
             pid: self.pid,
-            ended_by: Arc::default(),
+            ended_by: self.verdict.get_or_insert_default().clone(),
         }
     }
 
@@ -400,6 +397,10 @@ impl Child {
     /// Kills everything, and again after a while where that is not certain to have worked.
     fn end(&mut self, how: End) -> io::Result<()> {
         self.killed.get_or_insert(how);
+        if let (End::Limit(limit), Some(verdict)) = (how, &self.verdict) {
+            // It is told once, before anybody can see the end.
+            let _ = verdict.set(limit);
+        }
         if !self.contained
             && let Some(monitor) = &mut self.monitor
         {
@@ -603,19 +604,23 @@ impl Child {
     /// The first message of the child; `None` if it ended without one.
     pub(super) fn first_word(&mut self) -> io::Result<Option<Message>> {
         loop {
+            let mut interests = [Interest::read(self.control().0.as_raw_fd())];
+            let pidfd = self.handles.pidfd.as_ref().map_or(-1, |fd| fd.as_raw_fd());
+            let spoken = poll::wait(pidfd, &mut interests, None)?;
             if let Some(message) = self.control().hear() {
                 return Ok(Some(message));
             }
-            let mut interests = [Interest::read(self.control().0.as_raw_fd())];
-            let pidfd = self.handles.pidfd.as_ref().map_or(-1, |fd| fd.as_raw_fd());
-            if !poll::wait(pidfd, &mut interests, None)? {
-                // The child has ended; its last word may have come just before.
-                return Ok(self.control().hear());
-            }
-            if interests[0].hung_up() {
+            // Somebody may hold a copy of the child's end, so the socket alone does not tell.
+            let ended = !spoken && pidfd >= 0 && poll::is_ready(pidfd)?;
+            if ended || self.control().is_over() {
                 return Ok(self.control().hear());
             }
         }
+    }
+
+    /// Whether it is one of many commands in a sandbox.
+    pub(super) fn is_guest(&self) -> bool {
+        self.host.is_some()
     }
 
     /// Takes in what the init program has told, and the end of it if it has ended.

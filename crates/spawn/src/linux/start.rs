@@ -18,10 +18,11 @@ use super::lower::{Lowered, map_text};
 use super::ops::{Action, Call, Op};
 use super::order::Order;
 use super::passing::{Moves, Passing, above, duplicate};
+use super::pool::{Pool, was_gone};
 use super::process::{Child, Control, Host};
 use super::setup::{self, Birth, Tail};
 use super::wire::{Message, kind, problem};
-use super::{init, raw};
+use super::{Ready, init, raw};
 use crate::ask::{From, ask};
 use crate::run::Run;
 use crate::words::text;
@@ -29,13 +30,20 @@ use crate::words::text;
 /// The child's stack until it executes the init program: its frames are small, its loops flat.
 const STACK_SIZE: usize = 64 * 1024;
 
-/// Starts a command in a sandbox of its own.
-pub(super) fn start(
-    lowered: &Lowered,
-    steps: &[sandboxlib_core::Step],
-    run: &Run,
-) -> Result<Child, SpawnError> {
+/// Starts a command in a sandbox of its own: one that stands ready, if there is any that suits.
+pub(super) fn start(ready: &Ready, pool: Option<&Pool>, run: &Run) -> Result<Child, SpawnError> {
+    let (lowered, steps) = (&ready.lowered, &*ready.script.steps);
     let (passing, ends) = Passing::open(run)?;
+    if let Some(pool) = pool.filter(|_| ready.suits(&passing)) {
+        let order = order(lowered, run, &passing.pairs()?)?;
+        while let Some(parked) = pool.take() {
+            match start_parked(parked, ready, &order, run) {
+                // Somebody has killed it while it waited.
+                Err(error) if was_gone(&error) => {}
+                done => return done.map(|child| child.with(ends)),
+            }
+        }
+    }
     let top = run.fds.iter().map(|(_, to)| *to).max().unwrap_or(2).max(2);
     let moves = passing.moves(top)?;
     let order = order(lowered, run, &[])?;
@@ -52,21 +60,18 @@ pub(super) fn park(
 }
 
 /// Starts the command of a sandbox that was set up before.
-pub(super) fn start_parked(
+fn start_parked(
     mut child: Child,
-    lowered: &Lowered,
-    steps: &[sandboxlib_core::Step],
+    ready: &Ready,
+    order: &Order,
     run: &Run,
 ) -> Result<Child, SpawnError> {
-    let (passing, ends) = Passing::open(run)?;
-    let order = order(lowered, run, &passing.pairs()?)?;
     child.begin_now();
     order
         .send(child.control(), None)
-        .map_err(resources("a word to the child"))?;
-    hear(&mut child, lowered, steps, Some(run))?;
-    child.has_begun();
-    Ok(child.with(ends))
+        .map_err(|error| SpawnError::new(FailedStep::Died, error))?;
+    hear(&mut child, &ready.lowered, &ready.script.steps, Some(run))?;
+    Ok(child)
 }
 
 /// Starts one of many commands in a sandbox that was set up before, and stays.
@@ -81,7 +86,7 @@ pub(super) fn start_in(
     let (control, theirs) = Control::pair()?;
     order
         .send(host.control(), Some(&theirs))
-        .map_err(|error| SpawnError::new(FailedStep::Died, error))?;
+        .map_err(|error| SpawnError::new(FailedStep::Session, error))?;
     drop(theirs);
     let mut child = Child::guest(host, control);
     hear(&mut child, lowered, steps, Some(run))?;
@@ -414,7 +419,11 @@ fn hear(
         Ok(Some(message)) => message,
         Ok(None) => {
             let source = io::Error::other("it ended without a word");
-            return Err(SpawnError::new(FailedStep::Died, source));
+            let step = match child.is_guest() {
+                true => FailedStep::Session,
+                false => FailedStep::Died,
+            };
+            return Err(SpawnError::new(step, source));
         }
         Err(error) => return Err(resources("the control socket")(error)),
     };

@@ -19,7 +19,9 @@ use std::path::Path;
 
 use sandboxlib_config::Config;
 use sandboxlib_core::SyscallFilter;
-use sandboxlib_core::{ChildScript, Diagnosis, FailedStep, HostFacts, Os, SpawnError, Step};
+use sandboxlib_core::{
+    ChildScript, Diagnosis, FailedStep, HostFacts, Os, Outcome, SpawnError, Step,
+};
 
 pub use doctor::doctor;
 pub use process::{Child, Signaller};
@@ -58,9 +60,71 @@ impl Script {
         start::start(&self.actions, &self.script.steps, run)
     }
 
+    /// Keeps sandboxes ready: there is no init program here that could wait for a command.
+    pub(crate) fn warm(&self, count: usize) -> Result<(), SpawnError> {
+        match count {
+            0 => Ok(()),
+            _ => Err(unsupported("sandboxes that stand ready")),
+        }
+    }
+
+    pub(crate) fn warmed(&self) -> usize {
+        0
+    }
+
+    /// Sets up a sandbox for many commands: see [`warm`](Self::warm).
+    pub(crate) fn session(&self) -> Result<Session, SpawnError> {
+        Err(unsupported("a sandbox for many commands"))
+    }
+
     /// Carries out everything but the command.
     pub(crate) fn rehearse(&self) -> Result<(), SpawnError> {
         crate::rehearsal::judge(self.start(&Run::new("")))
+    }
+}
+
+fn unsupported(what: &str) -> SpawnError {
+    let what = what.to_owned();
+    let why = "there is no init program on this system";
+    let source = io::Error::new(io::ErrorKind::Unsupported, why);
+    SpawnError::new(FailedStep::Lower { what }, source)
+}
+
+/// A sandbox that stays up for many commands, of which there is none on this system.
+#[derive(Debug)]
+pub struct Session {
+    none: std::convert::Infallible,
+}
+
+impl Session {
+    /// Starts a command in it.
+    ///
+    /// # Errors
+    /// Never, because there is no value of this type.
+    pub fn start(&self, _: &Run) -> Result<Child, SpawnError> {
+        match self.none {}
+    }
+
+    /// The process id of its first process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        match self.none {}
+    }
+
+    /// Whether it has ended.
+    ///
+    /// # Errors
+    /// Never, as above.
+    pub fn try_wait(&self) -> io::Result<Option<Outcome>> {
+        match self.none {}
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// Never, as above.
+    pub fn close(self) -> io::Result<Outcome> {
+        match self.none {}
     }
 }
 
