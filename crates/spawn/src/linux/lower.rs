@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use sandboxlib_config::{Access, SandboxPath};
 use sandboxlib_core::{
@@ -35,7 +36,7 @@ pub(super) struct Lowered {
     /// Whether this is a kernel from before mount_setattr(2), or is to be taken for one.
     pub(super) old: bool,
     /// The system call filter of the command.
-    pub(super) filter: Option<Filter>,
+    pub(super) filter: Option<Arc<Filter>>,
     /// The limits of all processes together.
     pub(super) tree: Option<TreeLimits>,
     /// Where there is a tmpfs, relative to the root.
@@ -282,7 +283,7 @@ impl Lowering {
                 if self.lowered.filter.is_some() {
                     return Err(refuse(step, "there is one already"));
                 }
-                self.lowered.filter = Some(Filter::new(filter, self.step)?);
+                self.lowered.filter = Some(Arc::new(Filter::new(filter, self.step)?));
             }
             other => return Err(refuse(other, "this spawner does not know the step")),
         }

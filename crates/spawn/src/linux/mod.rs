@@ -28,6 +28,7 @@ mod setup;
 mod sockets;
 mod start;
 mod sys;
+mod template;
 mod view;
 mod wire;
 
@@ -60,6 +61,7 @@ pub(crate) struct Script {
 struct Ready {
     script: ChildScript,
     lowered: lower::Lowered,
+    keeper: template::Keeper,
 }
 
 impl Script {
@@ -77,7 +79,11 @@ impl Script {
     fn of(script: &ChildScript, lowered: lower::Lowered) -> Self {
         let script = script.clone();
         Self {
-            ready: Arc::new(Ready { script, lowered }),
+            ready: Arc::new(Ready {
+                script,
+                lowered,
+                keeper: template::Keeper::default(),
+            }),
             pool: Mutex::new(None),
         }
     }

@@ -99,6 +99,7 @@ impl<'a> Tree<'a> {
             } => self.make(parent, Call::SymLink, |dir| sys::symlink(target, dir, name)),
             Action::Seal { at } => self.seal(at),
             Action::Protect { at, how } => self.protect(at, *how),
+            Action::Stand => self.stand(),
             Action::TryOverlay => try_overlay(),
             Action::PivotRoot => self.pivot_root(),
             Action::Chroot => self.chroot(),
@@ -130,6 +131,12 @@ impl<'a> Tree<'a> {
         sys::attach_at(tree.fd(), AT_FDCWD, c"/")?;
         self.source = host.leak();
         self.root = tree.leak();
+        Ok(())
+    }
+
+    fn stand(&mut self) -> Result<()> {
+        let root = sys::open(c"/", libc::O_PATH | libc::O_DIRECTORY).named(Call::Open)?;
+        self.root = root.leak();
         Ok(())
     }
 

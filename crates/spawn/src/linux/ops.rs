@@ -9,14 +9,14 @@ use std::sync::Arc;
 use super::raw::Errno;
 
 /// One operation, and the step of the script that it came from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Op {
     pub(super) step: u32,
     pub(super) action: Action,
 }
 
 /// What an operation does. Paths inside are relative to the new root, `.` for the root itself.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Action {
     WriteMap {
         path: &'static std::ffi::CStr,
@@ -100,6 +100,8 @@ pub(super) enum Action {
         at: CString,
         how: Protection,
     },
+    /// The tree stands already: the root is what the working directory's root is.
+    Stand,
     /// Mounts an overlay of empty directories out of sight, to see whether it can be done.
     TryOverlay,
     PivotRoot,
@@ -120,7 +122,7 @@ pub(super) enum Action {
 }
 
 /// Where a bind comes from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum From {
     /// The tree in this slot.
     Held(usize),
@@ -129,14 +131,14 @@ pub(super) enum From {
 }
 
 /// A parameter of a new file system (fsconfig(2), `FSCONFIG_SET_STRING`).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct FsOption {
     pub(super) key: &'static std::ffi::CStr,
     pub(super) value: CString,
 }
 
 /// A [`sandboxlib_core::Landlock`] in the kernel's numbers (linux/landlock.h).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Wall {
     /// What is forbidden unless a rule allows it: files, network, scopes.
     pub(super) handled: [u64; 3],
@@ -147,7 +149,7 @@ pub(super) struct Wall {
 }
 
 /// What a shadow directory holds.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Entry {
     Keep { name: CString, directory: bool },
     Link { path: CString, target: CString },
@@ -234,4 +236,6 @@ calls! {
     WorkingDirectory = "chdir (working directory)",
     Init = "execveat",
     Seccomp = "seccomp",
+    Enter = "setns",
+    Clone = "clone",
 }

@@ -137,17 +137,17 @@ impl Drop for Pool {
 /// The mounts of the caller (proc(5), /proc/pid/mountinfo: it can be polled). Where there is no
 /// procfs a change goes unnoticed.
 #[derive(Debug)]
-struct Mounts(Option<File>);
+pub(super) struct Mounts(Option<File>);
 
 impl Mounts {
-    fn watch() -> Self {
-        let mut mounts = Self(File::open("/proc/thread-self/mountinfo").ok());
+    pub(super) fn watch() -> Self {
+        let mounts = Self(File::open("/proc/thread-self/mountinfo").ok());
         mounts.have_changed();
         mounts
     }
 
     /// Whether they have changed since this was asked.
-    fn have_changed(&mut self) -> bool {
+    pub(super) fn have_changed(&self) -> bool {
         let Some(file) = &self.0 else { return false };
         let mut fd = libc::pollfd {
             fd: file.as_raw_fd(),
@@ -170,7 +170,7 @@ impl Ready {
 
     /// A sandbox without a command.
     pub(super) fn park(&self) -> Result<Child, SpawnError> {
-        start::park(&self.lowered, &self.script.steps)
+        start::park(self)
     }
 }
 

@@ -33,6 +33,7 @@ pub(crate) mod nr {
     pub(crate) const EXIT_GROUP: usize = 94;
     pub(crate) const WAITID: usize = 95;
     pub(crate) const UNSHARE: usize = 97;
+    pub(crate) const SETNS: usize = 268;
     pub(crate) const KILL: usize = 129;
     pub(crate) const RT_SIGACTION: usize = 134;
     pub(crate) const RT_SIGPROCMASK: usize = 135;

@@ -53,6 +53,7 @@ pub(crate) mod nr {
     pub(crate) const FCHMODAT: usize = 268;
     pub(crate) const PPOLL: usize = 271;
     pub(crate) const UNSHARE: usize = 272;
+    pub(crate) const SETNS: usize = 308;
     pub(crate) const SIGNALFD4: usize = 289;
     pub(crate) const DUP3: usize = 292;
     pub(crate) const PRLIMIT64: usize = 302;

@@ -40,6 +40,10 @@ pub(super) struct Birth<'a> {
     pub(super) keep: &'a [Fd],
     /// Which descriptors go where, sources all above the targets.
     pub(super) streams: &'a [(Fd, Fd)],
+    /// The caller's procfs, where that of the sandbox stands already.
+    pub(super) host_proc: Option<Fd>,
+    /// Whether nothing is to be executed, because it is the mounts that are wanted.
+    pub(super) stops: bool,
     /// The steps that come after the script, by their numbers.
     pub(super) tail: Tail,
 }
@@ -61,6 +65,48 @@ impl Tail {
             init: steps + 2,
         }
     }
+}
+
+/// What a start from a template asks of the process that enters it.
+pub(super) struct Entry<'a> {
+    /// The namespaces to enter: of users, negative where it is the caller's own, and of mounts.
+    pub(super) namespaces: (Fd, Fd),
+    /// Those of the child (clone(2)), which becomes a child of the caller.
+    pub(super) flags: usize,
+    pub(super) stack: *mut u8,
+    pub(super) birth: &'a Birth<'a>,
+    /// What came of it: the child and its descriptor, or what failed.
+    pub(super) done: Cell<core::result::Result<(usize, Fd), (Call, Errno)>>,
+}
+
+/// Enters the namespaces of a template and has the child born there. The caller waits until this
+/// process has ended, and shares its descriptors with it.
+pub(super) extern "C" fn enter(entry: *mut u8) -> ! {
+    // SAFETY: the caller passes an Entry that it keeps until this process has ended (CLONE_VFORK),
+    // and touches nothing of it meanwhile.
+    let entry = unsafe { &*entry.cast::<Entry<'_>>() };
+    entry.done.set(born_inside(entry));
+    raw::exit(0)
+}
+
+fn born_inside(entry: &Entry<'_>) -> core::result::Result<(usize, Fd), (Call, Errno)> {
+    #[allow(clippy::cast_sign_loss, reason = "flags of clone(2) are bits")]
+    const NEW: (usize, usize) = (libc::CLONE_NEWUSER as usize, libc::CLONE_NEWNS as usize);
+    let (user, mounts) = entry.namespaces;
+    if user >= 0 {
+        number(nr::SETNS, [arg(user), NEW.0, 0]).map_err(|errno| (Call::Enter, errno))?;
+    }
+    number(nr::SETNS, [arg(mounts), NEW.1, 0]).map_err(|errno| (Call::Enter, errno))?;
+    let mut pidfd: Fd = -1;
+    let birth = core::ptr::from_ref(entry.birth).cast_mut().cast();
+    // SAFETY: the stack is fresh memory of this start's own, and `birth` with all that it refers
+    // to lives as long as the child needs it, see `start`. `run` does not return.
+    let child = unsafe { raw::clone(entry.flags, entry.stack, &raw mut pidfd, run, birth) };
+    // SAFETY: written by the kernel, behind the compiler's back.
+    let pidfd = unsafe { core::ptr::read_volatile(&raw const pidfd) };
+    child
+        .map(|pid| (pid, pidfd))
+        .map_err(|errno| (Call::Clone, errno))
 }
 
 /// The child.
@@ -99,6 +145,9 @@ fn carry_out(birth: &Birth<'_>) -> core::result::Result<Never, Stopped> {
             .map_err(|failed| (birth.tail.streams, failed))?;
     }
     swap_umask(umask | SHARED_WITH_NOBODY);
+    if birth.stops {
+        stop(birth.control);
+    }
     hand_over(birth).map_err(|failed| (birth.tail.streams, failed))?;
     Err((
         birth.tail.init,
@@ -107,6 +156,29 @@ fn carry_out(birth: &Birth<'_>) -> core::result::Result<Never, Stopped> {
             errno: exec_init(birth),
         },
     ))
+}
+
+/// Says that it is done, and ends when it was heard.
+fn stop(control: Fd) -> ! {
+    let mut message = Message::new(kind::READY);
+    let _ = raw::send(control, message.bytes());
+    let _ = raw::recv(control, message.bytes_mut());
+    raw::exit(0)
+}
+
+/// Opens a file of procfs to write to it, by its path from /proc.
+fn open_proc(birth: &Birth<'_>, path: &CStr) -> core::result::Result<sys::Held, Errno> {
+    match (
+        birth.host_proc,
+        path.to_bytes_with_nul().strip_prefix(b"/proc/"),
+    ) {
+        (Some(procfs), Some(rest)) => {
+            // What is left of it ends as it did.
+            let rest = CStr::from_bytes_with_nul(rest).unwrap_or(path);
+            sys::open_at(procfs, rest, libc::O_WRONLY)
+        }
+        _ => sys::open(path, libc::O_WRONLY),
+    }
 }
 
 /// Every source is held open until its bind's turn comes. Few need no more than what every
@@ -133,13 +205,13 @@ fn act(birth: &Birth<'_>, tree: &mut Tree<'_>, action: &Action) -> Result<()> {
     }
     match action {
         Action::WriteMap { path, text } => {
-            let file = sys::open(path, libc::O_WRONLY).named(Call::Open)?;
+            let file = open_proc(birth, path).named(Call::Open)?;
             sys::write(file.fd(), text).named(Call::Write)
         }
         Action::AwaitMaps => await_word(birth.control),
         Action::BoundPids { most } => {
             // Whoever counts the processes does so also without this.
-            let _ = sys::open(c"/proc/sys/kernel/pid_max", libc::O_WRONLY)
+            let _ = open_proc(birth, c"/proc/sys/kernel/pid_max")
                 .and_then(|file| sys::write(file.fd(), most));
             Ok(())
         }
@@ -154,7 +226,7 @@ fn act(birth: &Birth<'_>, tree: &mut Tree<'_>, action: &Action) -> Result<()> {
         Action::CgroupNamespace => {
             number(nr::UNSHARE, [CLONE_NEWCGROUP, 0, 0]).named(Call::Unshare)
         }
-        Action::LimitNamespaces { required } => match limit_namespaces() {
+        Action::LimitNamespaces { required } => match limit_namespaces(birth) {
             Err(failed) if *required => Err(failed),
             _ => Ok(()),
         },
@@ -187,9 +259,9 @@ fn number(nr: usize, args: [usize; 3]) -> core::result::Result<(), Errno> {
 
 /// The limit is that of the user namespace of whoever writes it. This is the host's procfs; the
 /// sandbox may have none.
-fn limit_namespaces() -> Result<()> {
+fn limit_namespaces(birth: &Birth<'_>) -> Result<()> {
     let path = c"/proc/sys/user/max_user_namespaces";
-    let file = sys::open(path, libc::O_WRONLY).named(Call::Open)?;
+    let file = open_proc(birth, path).named(Call::Open)?;
     sys::write(file.fd(), b"0").named(Call::Write)
 }
 

@@ -20,7 +20,8 @@ use super::order::Order;
 use super::passing::{Moves, Passing, above, duplicate};
 use super::pool::{Pool, was_gone};
 use super::process::{Child, Control, Host};
-use super::setup::{self, Birth, Tail};
+use super::setup::{self, Birth, Entry, Tail};
+use super::template::Template;
 use super::wire::{Message, kind, problem};
 use super::{Ready, init, raw};
 use crate::ask::{From, ask};
@@ -47,16 +48,91 @@ pub(super) fn start(ready: &Ready, pool: Option<&Pool>, run: &Run) -> Result<Chi
     let top = run.fds.iter().map(|(_, to)| *to).max().unwrap_or(2).max(2);
     let moves = passing.moves(top)?;
     let order = order(lowered, run, &[])?;
-    bear(lowered, steps, &moves, top, Some((run, &order))).map(|child| child.with(ends))
+    let bearing = Bearing {
+        lowered,
+        steps,
+        moves: &moves,
+        top,
+        command: Some((run, &order)),
+        via: None,
+        stops: false,
+    };
+    bear_by_template(ready, bearing).map(|child| child.with(ends))
 }
 
 /// Sets a sandbox up in which nothing runs yet.
-pub(super) fn park(
+pub(super) fn park(ready: &Ready) -> Result<Child, SpawnError> {
+    let moves = Passing::nowhere()?.moves(2)?;
+    let bearing = Bearing {
+        lowered: &ready.lowered,
+        steps: &ready.script.steps,
+        moves: &moves,
+        top: 2,
+        command: None,
+        via: None,
+        stops: false,
+    };
+    bear_by_template(ready, bearing)
+}
+
+/// Carries out the operations of a template, and gives the namespace of users, if it is a new one,
+/// and that of mounts, in which they were carried out.
+pub(super) fn found(
     lowered: &Lowered,
     steps: &[sandboxlib_core::Step],
-) -> Result<Child, SpawnError> {
+) -> Result<(Option<OwnedFd>, OwnedFd), SpawnError> {
     let moves = Passing::nowhere()?.moves(2)?;
-    bear(lowered, steps, &moves, 2, None)
+    let child = bear(&Bearing {
+        lowered,
+        steps,
+        moves: &moves,
+        top: 2,
+        command: None,
+        via: None,
+        stops: true,
+    })?;
+    let namespace = |name: &str| {
+        let file = fs::File::open(format!("/proc/{}/ns/{name}", child.id()));
+        file.map(OwnedFd::from)
+            .map_err(resources("a hold on a namespace"))
+    };
+    let user = lowered.namespaces.user.then(|| namespace("user"));
+    Ok((user.transpose()?, namespace("mnt")?))
+}
+
+/// What a child is born with.
+struct Bearing<'a> {
+    lowered: &'a Lowered,
+    steps: &'a [sandboxlib_core::Step],
+    moves: &'a Moves,
+    top: RawFd,
+    /// The command, if there is one already.
+    command: Option<(&'a Run, &'a Order)>,
+    via: Option<&'a Template>,
+    /// Whether it is for its mounts alone.
+    stops: bool,
+}
+
+/// From a template, where there is one and it can be entered.
+fn bear_by_template(ready: &Ready, bearing: Bearing<'_>) -> Result<Child, SpawnError> {
+    let template = ready.keeper.template(&ready.lowered, &ready.script.steps);
+    if let Some(template) = template {
+        let born = bear(&Bearing {
+            lowered: &template.lowered,
+            via: Some(&template),
+            ..bearing
+        });
+        match born {
+            Err(error)
+                if matches!(error.step, FailedStep::Script { .. } | FailedStep::Clone(_)) =>
+            {
+                // Whatever it was, the long way does not need it.
+                ready.keeper.give_up();
+            }
+            done => return done,
+        }
+    }
+    bear(&bearing)
 }
 
 /// Starts the command of a sandbox that was set up before.
@@ -101,13 +177,16 @@ fn order(lowered: &Lowered, run: &Run, pairs: &[(RawFd, RawFd)]) -> Result<Order
 }
 
 /// Has a sandbox set up, and its command started if there is one already.
-fn bear(
-    lowered: &Lowered,
-    steps: &[sandboxlib_core::Step],
-    moves: &Moves,
-    top: RawFd,
-    command: Option<(&Run, &Order)>,
-) -> Result<Child, SpawnError> {
+fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
+    let Bearing {
+        lowered,
+        steps,
+        moves,
+        top,
+        command,
+        via,
+        stops,
+    } = *bearing;
     if !lowered.close_range {
         let source = io::Error::from_raw_os_error(libc::ENOSYS);
         return Err(SpawnError::new(FailedStep::Streams, source));
@@ -129,6 +208,10 @@ fn bear(
     let filter = held.as_ref().map(|fd| fd.as_raw_fd());
     let procfs_held = lowered.old.then(|| procfs(top)).transpose()?;
     let procfs = procfs_held.as_ref().map(|fd| fd.as_raw_fd());
+    let host_proc = match via {
+        Some(template) => Some(duplicate(template.procfs.as_raw_fd(), top)?),
+        None => None,
+    };
     let init_name = text(format!("self/fd/{init}"))?;
     let numbers = [
         theirs.as_raw_fd().to_string(),
@@ -157,6 +240,7 @@ fn bear(
     let mut keep = vec![theirs.as_raw_fd(), init];
     keep.extend(filter);
     keep.extend(procfs);
+    keep.extend(host_proc.as_ref().map(AsRawFd::as_raw_fd));
     keep.extend(&entrances);
     keep.extend(
         moves
@@ -181,6 +265,8 @@ fn bear(
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
         streams: &moves.list,
+        host_proc: host_proc.as_ref().map(AsRawFd::as_raw_fd),
+        stops,
         tail: Tail::after(u32::try_from(steps.len()).unwrap_or(u32::MAX - 3)),
     };
     let began = Instant::now();
@@ -188,7 +274,10 @@ fn bear(
     let _restored = lowered.changes_ids().then(Dumpable::keep);
     // From the moment when the command runs, there may be many who want a processor.
     let _urgent = lowered.tree.as_ref().and_then(|_| Urgent::new());
-    let (pid, pidfd) = clone(lowered.namespaces, &stack, &birth)?;
+    let (pid, pidfd) = match via {
+        Some(template) => clone_inside(template, &stack, &birth)?,
+        None => clone(lowered.namespaces, &stack, &birth)?,
+    };
     let mut child = Child::new(pid, pidfd, control, began, lowered.namespaces.pid);
     if let (Some(tree), Some(groups)) = (&lowered.tree, groups) {
         child.watch(Monitor::new(tree, groups, &lowered.tmpfs, pid));
@@ -338,6 +427,69 @@ fn clone(
             FailedStep::Clone(namespaces),
             io::Error::from_raw_os_error(errno),
         )),
+    }
+}
+
+/// The same in the namespaces of a template, from where the kernel copies the mounts.
+///
+/// A process cannot come back from another user namespace, so one is made for the way there. It
+/// shares everything with the caller, and the child is the caller's own.
+fn clone_inside(
+    template: &Template,
+    stack: &Stack,
+    birth: &Birth<'_>,
+) -> Result<(u32, OwnedFd), SpawnError> {
+    let namespaces = template.lowered.namespaces;
+    let flags = clone_flags(namespaces) | libc::CLONE_VM | libc::CLONE_PIDFD | libc::CLONE_PARENT;
+    let way = Stack::new()?;
+    let entry = Entry {
+        namespaces: template.entrance(),
+        flags: raw::arg(flags),
+        stack: stack.top(),
+        birth,
+        done: Cell::new(Err((Call::Enter, libc::ECHILD))),
+    };
+    let blocked = Blocked::all();
+    // SAFETY: the stack is fresh memory, and it and `entry` live in this frame, which waits for
+    // the process because of CLONE_VFORK; setup::enter does not return. For the child that it
+    // makes the same holds as in `clone`.
+    let made = unsafe {
+        raw::clone(
+            raw::arg(libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES),
+            way.top(),
+            ptr::null_mut(),
+            setup::enter,
+            ptr::from_ref(&entry).cast_mut().cast(),
+        )
+    };
+    drop(blocked);
+    let failed = |call: Call, errno| {
+        let source = io::Error::new(
+            io::Error::from_raw_os_error(errno).kind(),
+            format!(
+                "{}: {}",
+                Call::name(call as u32),
+                io::Error::from_raw_os_error(errno)
+            ),
+        );
+        SpawnError::new(FailedStep::Clone(namespaces), source)
+    };
+    let way = made.map_err(|errno| failed(Call::Clone, errno))?;
+    // It has ended, and no signal told so: it is waited for by its number alone.
+    // SAFETY: waitpid with a number, and no status.
+    unsafe {
+        let way = libc::pid_t::try_from(way).unwrap_or(0);
+        while libc::waitpid(way, ptr::null_mut(), libc::__WALL) < 0
+            && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+        {}
+    }
+    match entry.done.get() {
+        // SAFETY: with CLONE_PIDFD the kernel has made a new descriptor, in the table that the
+        // process shared with this one, and nobody else knows it.
+        Ok((pid, pidfd)) => Ok((u32::try_from(pid).unwrap_or(0), unsafe {
+            OwnedFd::from_raw_fd(pidfd)
+        })),
+        Err((call, errno)) => Err(failed(call, errno)),
     }
 }
 

@@ -1,0 +1,379 @@
+//! A mount namespace that is made once and copied by every start.
+//!
+//! Most of a set-up is the same for all runs of a prepared sandbox: the root and what is bound into
+//! it. It is carried out in a mount namespace of its own, a template, which is kept by a
+//! descriptor, without a process. A start enters it and clones from there, and the kernel copies
+//! the mounts in a fraction of the time; what remains is what is each run's own: procfs, every tmpfs
+//! that can be written to, devpts.
+//!
+//! A mount that comes out of a template lies in a namespace of less privilege than where it was
+//! made, so whoever is inside cannot take it away even with all capabilities there
+//! (mount_namespaces(7)); those on top of it can be, and the template has an empty procfs below
+//! that of the run. So a command that keeps `CAP_SYS_ADMIN` gets no template.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use sandboxlib_core::{MapWriter, NamespaceSet, SpawnError, Step};
+
+use super::lower::Lowered;
+use super::ops::{Action, From, Op, Protection};
+use super::pool::Mounts;
+use super::start;
+
+/// A set-up that is done, and what is left for each run.
+#[derive(Debug)]
+pub(super) struct Template {
+    /// The user namespace to which the mount namespace belongs, if it is not the caller's.
+    pub(super) user: Option<OwnedFd>,
+    pub(super) mounts: OwnedFd,
+    /// The caller's procfs: that of the template knows no processes.
+    pub(super) procfs: OwnedFd,
+    pub(super) lowered: Lowered,
+    changes: Mounts,
+}
+
+impl Template {
+    /// The template of a script, if it can have one.
+    pub(super) fn make(lowered: &Lowered, steps: &[Step]) -> Result<Option<Self>, SpawnError> {
+        let Some((first, then)) = split(lowered) else {
+            return Ok(None);
+        };
+        let changes = Mounts::watch();
+        let own_user = lowered.namespaces.user && lowered.parent_maps.is_none();
+        let template = Lowered {
+            namespaces: NamespaceSet {
+                user: own_user,
+                mount: true,
+                // For a procfs without processes.
+                pid: true,
+                ..NamespaceSet::default()
+            },
+            ops: first,
+            slots: lowered.slots,
+            ..lowered.bare()
+        };
+        let (user, mounts) = start::found(&template, steps)?;
+        let procfs = File::open("/proc").map_err(start::resources("/proc"))?;
+        let mut rest = lowered.bare();
+        rest.ops = then;
+        rest.parent_maps.clone_from(&lowered.parent_maps);
+        Ok(Some(Self {
+            user,
+            mounts,
+            procfs: procfs.into(),
+            lowered: rest,
+            changes,
+        }))
+    }
+
+    /// Whether it still is what would be made now.
+    pub(super) fn is_fresh(&self) -> bool {
+        !self.changes.have_changed()
+    }
+
+    pub(super) fn entrance(&self) -> (RawFd, RawFd) {
+        let user = self.user.as_ref().map_or(-1, |fd| fd.as_raw_fd());
+        (user, self.mounts.as_raw_fd())
+    }
+}
+
+impl Lowered {
+    /// All but the operations and what they need.
+    fn bare(&self) -> Self {
+        Self {
+            namespaces: self.namespaces,
+            ops: Vec::new(),
+            parent_maps: None,
+            slots: 0,
+            close_range: self.close_range,
+            old: self.old,
+            filter: self.filter.clone(),
+            tree: self.tree.clone(),
+            tmpfs: self.tmpfs.clone(),
+            limits: self.limits.clone(),
+        }
+    }
+}
+
+/// The operations of a template, and those of each run. `None` where they cannot be told apart.
+fn split(lowered: &Lowered) -> Option<(Vec<Op>, Vec<Op>)> {
+    let set = lowered.namespaces;
+    let by_helpers = matches!(
+        &lowered.parent_maps,
+        Some((_, _, MapWriter::Helpers { .. }))
+    );
+    let pivots = lowered
+        .ops
+        .iter()
+        .any(|op| matches!(op.action, Action::PivotRoot));
+    // The old root would stay, or the maps could not be written from so far away.
+    if lowered.old || !set.mount || !set.pid || by_helpers || !pivots {
+        return None;
+    }
+    if keeps_admin(lowered) {
+        return None;
+    }
+    let mut parts = Parts {
+        sealed: sealed(&lowered.ops),
+        fresh: Vec::new(),
+        masks: false,
+        null: None,
+        has_null: false,
+    };
+    let mut template = Vec::new();
+    let mut rest = Vec::new();
+    for op in &lowered.ops {
+        match parts.place(&op.action)? {
+            Place::Template => template.push(op.clone()),
+            Place::Run => rest.push(op.clone()),
+            Place::Both => {
+                template.push(op.clone());
+                rest.push(op.clone());
+            }
+            Place::Map => {
+                template.push(Op {
+                    step: op.step,
+                    action: own_map(&op.action)?,
+                });
+                rest.push(op.clone());
+            }
+            Place::Turn => {
+                template.push(op.clone());
+                // From here on the run's own, and its mounts come first among them.
+            }
+        }
+    }
+    if parts.masks && !parts.has_null {
+        return None;
+    }
+    // The tree stands before the first mount of a run.
+    let first_mount = rest
+        .iter()
+        .position(|op| !matches!(op.action, Action::WriteMap { .. } | Action::AwaitMaps))?;
+    let step = rest.get(first_mount).map_or(0, |op| op.step);
+    let stand = Op {
+        step,
+        action: Action::Stand,
+    };
+    rest.insert(first_mount, stand);
+    Some((template, rest))
+}
+
+enum Place {
+    Template,
+    Run,
+    Both,
+    /// The id map: the template has one of its own, in which everybody is who he is outside.
+    Map,
+    /// The change of root.
+    Turn,
+}
+
+struct Parts<'a> {
+    sealed: Vec<&'a CString>,
+    /// Where each run mounts a file system of its own.
+    fresh: Vec<&'a CString>,
+    /// Whether something is masked by the host's /dev/null, and whether that is inside.
+    masks: bool,
+    null: Option<usize>,
+    has_null: bool,
+}
+
+impl<'a> Parts<'a> {
+    fn place(&mut self, action: &'a Action) -> Option<Place> {
+        Some(match action {
+            Action::WriteMap { .. } => Place::Map,
+            Action::PrivateMounts => Place::Template,
+            Action::PivotRoot => Place::Turn,
+            Action::CloneSource { source, slot } => {
+                if source.as_bytes() == b"/dev/null" {
+                    self.null = Some(*slot);
+                }
+                Place::Template
+            }
+            Action::Root { .. } => Place::Template,
+            Action::FileSystem { kind, to, .. } => {
+                self.not_covering(to)?;
+                if self.is_fresh(to) {
+                    return Some(Place::Run);
+                }
+                match kind.to_bytes() {
+                    b"tmpfs" if self.sealed.contains(&to) => Place::Template,
+                    b"proc" => {
+                        self.fresh.push(to);
+                        // One that is in full view is what allows a user namespace to mount another.
+                        Place::Both
+                    }
+                    _ => {
+                        self.fresh.push(to);
+                        Place::Run
+                    }
+                }
+            }
+            Action::Bind { from, to, .. } => {
+                if let (From::Held(slot), b"dev/null") = (from, to.as_bytes()) {
+                    self.has_null = self.null == Some(*slot);
+                }
+                self.of_template(to)?
+            }
+            Action::Shadow { at: to, .. }
+            | Action::File { to, .. }
+            | Action::Mask { to, .. }
+            | Action::CloseSocket { to }
+            | Action::Seal { at: to } => self.of_template(to)?,
+            Action::MakeDir { parent, .. }
+            | Action::MakeFile { parent, .. }
+            | Action::MakeSymlink { parent, .. } => match self.is_fresh(parent) {
+                true => Place::Run,
+                false => Place::Template,
+            },
+            Action::Protect { how, .. } => {
+                self.masks |= *how == Protection::Mask;
+                Place::Run
+            }
+            // Another kind of root, or one that stands already.
+            Action::TryOverlay | Action::Chroot | Action::ChrootTo(_) | Action::Stand => {
+                return None;
+            }
+            Action::AwaitMaps
+            | Action::BoundPids { .. }
+            | Action::EnterGroups
+            | Action::CgroupNamespace
+            | Action::LimitNamespaces { .. }
+            | Action::TimeNamespace
+            | Action::Loopback
+            | Action::Hostname(_)
+            | Action::Session
+            | Action::Keyring
+            | Action::ClearGroups
+            | Action::Ids { .. }
+            | Action::Capabilities(_)
+            | Action::NoNewPrivs
+            | Action::Landlock(_) => Place::Run,
+        })
+    }
+
+    /// Something from outside can be mounted in the template alone.
+    fn of_template(&self, to: &CString) -> Option<Place> {
+        self.not_covering(to)?;
+        (!self.is_fresh(to)).then_some(Place::Template)
+    }
+
+    /// Whether it is in, or at the place of, a file system of the run's own.
+    fn is_fresh(&self, path: &CString) -> bool {
+        self.fresh.iter().any(|fresh| is_below(path, fresh))
+    }
+
+    /// What comes later in the script than a mount of the run, and covers it, would come first.
+    fn not_covering(&self, path: &CString) -> Option<()> {
+        let covers = self.fresh.iter().any(|fresh| is_below(fresh, path));
+        (!covers).then_some(())
+    }
+}
+
+/// Whether `path` is `root` or below it. Both are relative to the root, which is `.`.
+fn is_below(path: &CString, root: &CString) -> bool {
+    let (path, root) = (path.as_bytes(), root.as_bytes());
+    root == b"."
+        || path
+            .strip_prefix(root)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+fn sealed(ops: &[Op]) -> Vec<&CString> {
+    ops.iter()
+        .filter_map(|op| match &op.action {
+            Action::Seal { at } => Some(at),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Whether the command may unmount. Without a step that takes capabilities away it keeps what the
+/// caller has.
+fn keeps_admin(lowered: &Lowered) -> bool {
+    const SYS_ADMIN: u64 = 1 << 21;
+    lowered
+        .ops
+        .iter()
+        .rev()
+        .find_map(|op| match op.action {
+            Action::Capabilities(keep) => Some(keep & SYS_ADMIN != 0),
+            _ => None,
+        })
+        .unwrap_or(true)
+}
+
+/// The map `INSIDE OUTSIDE COUNT` with each id where it is outside.
+fn own_map(action: &Action) -> Option<Action> {
+    let Action::WriteMap { path, text } = action else {
+        return None;
+    };
+    if path.to_bytes().ends_with(b"setgroups") {
+        return Some(action.clone());
+    }
+    let text = std::str::from_utf8(text).ok()?;
+    let mut own = String::new();
+    for line in text.lines() {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        let (outside, count) = (words.next()?, words.next()?);
+        own.push_str(&format!("{outside} {outside} {count}\n"));
+    }
+    Some(Action::WriteMap {
+        path,
+        text: own.into_bytes(),
+    })
+}
+
+/// The template of a prepared sandbox, which is made when it is started for the second time: one
+/// that is started once is quicker without.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    state: std::sync::Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Unused,
+    Once,
+    Made(Arc<Template>),
+    /// There is none, or it did not work.
+    Never,
+}
+
+impl Keeper {
+    /// The template for the next start.
+    pub(super) fn template(&self, lowered: &Lowered, steps: &[Step]) -> Option<Arc<Template>> {
+        let mut state = self.lock();
+        match &*state {
+            State::Unused => *state = State::Once,
+            State::Made(template) if template.is_fresh() => return Some(template.clone()),
+            State::Never => {}
+            // What fails here is told by a start without a template, if it fails there too.
+            State::Once | State::Made(_) => match Template::make(lowered, steps) {
+                Ok(Some(template)) => {
+                    let template = Arc::new(template);
+                    *state = State::Made(template.clone());
+                    return Some(template);
+                }
+                _ => *state = State::Never,
+            },
+        }
+        None
+    }
+
+    /// Goes without from here on.
+    pub(super) fn give_up(&self) {
+        *self.lock() = State::Never;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
