@@ -39,8 +39,11 @@ Usage: cargo xtask COMMAND
   tidy                  the invariants of the workspace
   check-targets [TARGET]...
                         clippy for macOS, FreeBSD and arm64 Linux, tests included
-  bench [--quick] [--pairs N] [--json] [--write]
-                        run-sandbox against bwrap; --write: into docs/benchmarks.md
+  bench [--quick] [--rounds N] [--only NAME]... [--peer NAME=COMMAND]... [--as root|user]
+        [--seed N] [--json] [--write]
+                        how long a sandbox takes, against other programs and the least that is
+                        possible; --only: latency, binds, throughput, memory, mounts, or a
+                        candidate; --write: into docs/benchmarks.md
   escapes [--backend B] [--technique T] [--as root|user] [--json] [--write]
           [--against 'COMMAND ...']...
                         ways out, tried against our backends, or against other programs: a name
