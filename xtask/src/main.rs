@@ -17,6 +17,7 @@ mod doctor_docs;
 mod environments;
 mod escapes;
 mod host;
+mod instructions;
 mod lab;
 mod lint;
 mod matrix;
@@ -44,6 +45,9 @@ Usage: cargo xtask COMMAND
                         how long a sandbox takes, against other programs and the least that is
                         possible; --only: latency, binds, throughput, memory, mounts, or a
                         candidate; --write: into docs/benchmarks.md
+  instructions [--write]
+                        what planning, lowering and the caller's part of a start execute, held
+                        against a budget; --write: into xtask/instructions.json
   escapes [--backend B] [--technique T] [--as root|user] [--json] [--write]
           [--against 'COMMAND ...']...
                         ways out, tried against our backends, or against other programs: a name
@@ -83,6 +87,7 @@ fn run() -> Result<ExitCode> {
     };
     match command.as_str() {
         "test" => return test::main(args),
+        "instructions" => instructions::main(args)?,
         "escapes" => return escapes::main(args),
         "tidy" => finish(args).and_then(|()| tidy::main())?,
         "lint" => finish(args).and_then(|()| lint::main())?,
