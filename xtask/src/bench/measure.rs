@@ -33,39 +33,37 @@ impl Samples {
     }
 }
 
-pub(super) fn in_turn(
-    candidates: &[Candidate],
-    rounds: usize,
-    chance: &mut Chance,
-) -> Result<Samples> {
-    let mut samples = Samples::default();
-    let mut runners = Vec::new();
-    for candidate in candidates {
-        match Runner::new(&candidate.how) {
-            Ok(runner) => {
-                runners.push(runner);
-                let times = Vec::with_capacity(rounds);
-                samples.times.push((candidate.name.clone(), times));
+pub(super) fn in_turn(candidates: &[Candidate], rounds: usize, chance: &mut Chance) -> Samples {
+    let mut runners: Vec<_> = candidates.iter().map(|c| Runner::new(&c.how)).collect();
+    let mut times = vec![Vec::with_capacity(rounds); candidates.len()];
+    let mut order: Vec<usize> = (0..candidates.len()).collect();
+    for round in 0..WARM_UP + rounds {
+        chance.shuffle(&mut order);
+        for &n in &order {
+            let Ok(runner) = &mut runners[n] else {
+                continue;
+            };
+            sleep(GAP);
+            match runner.once() {
+                Ok(_) if round < WARM_UP => {}
+                Ok(time) => times[n].push(time.as_secs_f64() * 1e6),
+                // Somebody who fails now and then is no reason to lose the times of all others.
+                Err(why) => runners[n] = Err(why),
             }
+        }
+    }
+    let mut samples = Samples::default();
+    for ((candidate, runner), times) in candidates.iter().zip(runners).zip(times) {
+        let name = candidate.name.clone();
+        match runner {
+            Ok(_) => samples.times.push((name, times)),
             Err(why) => samples.missing.push(Missing {
-                name: candidate.name.clone(),
+                name,
                 why: why.to_string(),
             }),
         }
     }
-    let mut order: Vec<usize> = (0..runners.len()).collect();
-    for round in 0..WARM_UP + rounds {
-        chance.shuffle(&mut order);
-        for &n in &order {
-            sleep(GAP);
-            let (name, times) = &mut samples.times[n];
-            let time = runners[n].once().map_err(|e| format!("{name}: {e}"))?;
-            if round >= WARM_UP {
-                times.push(time.as_secs_f64() * 1e6);
-            }
-        }
-    }
-    Ok(samples)
+    samples
 }
 
 /// A candidate that can be run.
@@ -252,7 +250,7 @@ mod tests {
     #[test]
     fn each_round_gives_a_time_of_each_candidate() {
         let candidates = [sh("quick", "exit 0"), sh("slow", "sleep 0.05")];
-        let samples = in_turn(&candidates, 3, &mut Chance::new(1)).unwrap();
+        let samples = in_turn(&candidates, 3, &mut Chance::new(1));
         let slow = samples.of("slow").unwrap();
         assert_eq!((samples.of("quick").unwrap().len(), slow.len()), (3, 3));
         assert!(slow.iter().all(|t| *t > 50_000.0), "{samples:?}");
@@ -260,16 +258,34 @@ mod tests {
 
     #[test]
     fn who_cannot_be_measured_is_named_with_the_reason() {
-        let absent = Candidate::new("absent", How::Not("not installed".into()));
+        let dir = tempfile::tempdir().unwrap();
+        let count = dir.path().join("count").display().to_string();
         let candidates = [
-            absent,
+            Candidate::new("absent", How::Not("not installed".into())),
             sh("broken", "echo why >&2; exit 3"),
             sh("fine", ":"),
+            // Fails when it has been run four times, the trial and the warm-up.
+            sh(
+                "flaky",
+                &format!("echo >>{count}; [ $(wc -l <{count}) -lt 5 ]"),
+            ),
         ];
-        let samples = in_turn(&candidates, 1, &mut Chance::new(1)).unwrap();
-        assert_eq!(samples.times.len(), 1);
-        assert_eq!(samples.missing[0].why, "not installed");
-        assert_eq!(samples.missing[1].why, "exit status: 3: why");
+        let samples = in_turn(&candidates, 2, &mut Chance::new(1));
+        let why = |n: usize| {
+            (
+                samples.missing[n].name.as_str(),
+                samples.missing[n].why.as_str(),
+            )
+        };
+        assert_eq!(why(0), ("absent", "not installed"));
+        assert_eq!(why(1), ("broken", "exit status: 3: why"));
+        assert_eq!(why(2).0, "flaky");
+        let measured: Vec<_> = samples
+            .times
+            .iter()
+            .map(|(n, t)| (n.as_str(), t.len()))
+            .collect();
+        assert_eq!(measured, [("fine", 2)]);
     }
 
     #[test]

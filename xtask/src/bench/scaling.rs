@@ -24,11 +24,7 @@ const MOST_OF_QUICK: usize = 1000;
 const FEWEST: usize = 3;
 
 /// A set of samples for each number of binds. In each there is also the library without binds.
-pub(super) fn binds(
-    place: &Place,
-    wanted: &Wanted,
-    chance: &mut Chance,
-) -> Result<Vec<(usize, Samples)>> {
+pub(super) fn binds(place: &Place, wanted: &Wanted, chance: &mut Chance) -> Vec<(usize, Samples)> {
     let mut sets = Vec::new();
     for (binds, fewer) in BINDS {
         if wanted.quick && binds > MOST_OF_QUICK {
@@ -48,9 +44,9 @@ pub(super) fn binds(
         if binds > 0 {
             candidates.push(Candidate::new(PREPARED, library(place, &[], 0)));
         }
-        sets.push((binds, in_turn(&candidates, rounds, chance)?));
+        sets.push((binds, in_turn(&candidates, rounds, chance)));
     }
-    Ok(sets)
+    sets
 }
 
 pub(super) fn curves_of_binds(sets: &[(usize, Samples)]) -> Vec<Curve> {
@@ -121,11 +117,7 @@ fn mount_on_itself(dir: &Path) -> Result {
 }
 
 /// The candidates that a growing number of mounts is of interest for.
-pub(super) fn few(
-    place: &Place,
-    wanted: &Wanted,
-    chance: &mut Chance,
-) -> Result<Vec<(String, Spread)>> {
+pub(super) fn few(place: &Place, wanted: &Wanted, chance: &mut Chance) -> Vec<(String, Spread)> {
     let candidates = [
         (FLOOR, floor(place, "umpitnRlv")),
         (PREPARED, library(place, &[], 0)),
@@ -133,11 +125,11 @@ pub(super) fn few(
         (BWRAP, bwrap(place, 0)),
     ]
     .map(|(name, how)| Candidate::new(name, how));
-    let samples = in_turn(&candidates, (wanted.rounds / 2).max(FEWEST), chance)?;
+    let samples = in_turn(&candidates, (wanted.rounds / 2).max(FEWEST), chance);
     let spreads = samples.times.iter();
-    Ok(spreads
+    spreads
         .map(|(name, times)| (name.clone(), Spread::of(times)))
-        .collect())
+        .collect()
 }
 
 #[cfg(test)]
