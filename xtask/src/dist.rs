@@ -16,25 +16,33 @@ pub(crate) fn main() -> Result {
 
 /// Builds the program and returns where it is.
 pub(crate) fn build() -> Result<PathBuf> {
-    let host = host_triple()?;
-    repo::run(
-        repo::cargo()
-            .args([
-                "build",
-                "--release",
-                "--package",
-                "run-sandbox",
-                "--target",
-                &host,
-            ])
-            .env("RUSTFLAGS", static_flags()),
-    )?;
-    let built = repo::target().join(&host).join("release/run-sandbox");
+    let built = build_static(&["--package", "run-sandbox"])?.join("run-sandbox");
     let dist = repo::target().join("dist");
     fs::create_dir_all(&dist)?;
     let program = dist.join("run-sandbox");
     fs::copy(&built, &program)?;
     Ok(program)
+}
+
+/// Builds examples, each of a package, in the same way, and returns the directory they are in.
+pub(crate) fn build_examples(examples: &[(&str, &str)]) -> Result<PathBuf> {
+    let mut arguments = Vec::new();
+    for (package, example) in examples {
+        arguments.extend(["--package", package, "--example", example]);
+    }
+    Ok(build_static(&arguments)?.join("examples"))
+}
+
+/// Builds what `arguments` name, linked statically, and returns cargo's directory for it.
+fn build_static(arguments: &[&str]) -> Result<PathBuf> {
+    let host = host_triple()?;
+    repo::run(
+        repo::cargo()
+            .args(["build", "--release", "--target", &host])
+            .args(arguments)
+            .env("RUSTFLAGS", static_flags()),
+    )?;
+    Ok(repo::target().join(&host).join("release"))
 }
 
 /// RUSTFLAGS for a static program, to be used with --target: then they are for the program alone,

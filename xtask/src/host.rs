@@ -25,6 +25,17 @@ pub(crate) fn today() -> String {
         .map_or_else(|_| "unknown".to_owned(), |s| s.trim().to_owned())
 }
 
+/// The name of the processor.
+pub(crate) fn processor() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+    let name = lines.find(|(key, _)| key.trim() == "model name");
+    name.map_or_else(
+        || "unknown processor".to_owned(),
+        |(_, name)| name.trim().to_owned(),
+    )
+}
+
 /// How many processors there are for us.
 pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

@@ -17,6 +17,7 @@ mod doctor_docs;
 mod environments;
 mod escapes;
 mod host;
+mod instructions;
 mod lab;
 mod lint;
 mod matrix;
@@ -39,8 +40,14 @@ Usage: cargo xtask COMMAND
   tidy                  the invariants of the workspace
   check-targets [TARGET]...
                         clippy for macOS, FreeBSD and arm64 Linux, tests included
-  bench [--quick] [--pairs N] [--json] [--write]
-                        run-sandbox against bwrap; --write: into docs/benchmarks.md
+  bench [--quick] [--rounds N] [--only NAME]... [--peer NAME=COMMAND]... [--as root|user]
+        [--seed N] [--json] [--write]
+                        how long a sandbox takes, against other programs and the least that is
+                        possible; --only: latency, binds, throughput, memory, mounts, or a
+                        candidate; --write: into docs/benchmarks.md
+  instructions [--write]
+                        what planning, lowering and the caller's part of a start execute, held
+                        against a budget; --write: into xtask/instructions.json
   escapes [--backend B] [--technique T] [--as root|user] [--json] [--write]
           [--against 'COMMAND ...']...
                         ways out, tried against our backends, or against other programs: a name
@@ -80,6 +87,7 @@ fn run() -> Result<ExitCode> {
     };
     match command.as_str() {
         "test" => return test::main(args),
+        "instructions" => instructions::main(args)?,
         "escapes" => return escapes::main(args),
         "tidy" => finish(args).and_then(|()| tidy::main())?,
         "lint" => finish(args).and_then(|()| lint::main())?,

@@ -1,5 +1,7 @@
 //! Medians and what is around them.
 
+use serde::{Deserialize, Serialize};
+
 /// The value below which `fraction` of the sorted values lie.
 fn quantile(sorted: &[f64], fraction: f64) -> f64 {
     if sorted.is_empty() {
@@ -15,7 +17,7 @@ fn quantile(sorted: &[f64], fraction: f64) -> f64 {
     clippy::cast_precision_loss,
     reason = "counts of measurements are small"
 )]
-fn to_f64(n: usize) -> f64 {
+pub(super) fn to_f64(n: usize) -> f64 {
     n as f64
 }
 
@@ -29,7 +31,7 @@ fn to_usize(n: f64) -> usize {
 }
 
 /// The 10th, 50th and 90th hundredth of a set of values.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Spread {
     pub(super) p10: f64,
     pub(super) median: f64,
@@ -48,7 +50,7 @@ impl Spread {
     }
 }
 
-/// The spread of the ratios within pairs.
+/// The spread of the ratios within pairs. A slow moment of the machine hits both of a pair.
 pub(super) fn ratios(ours: &[f64], theirs: &[f64]) -> Spread {
     let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| a / b).collect();
     Spread::of(&ratios)
