@@ -353,6 +353,9 @@ impl Child {
     ) -> io::Result<(Outcome, [Vec<u8>; 2])> {
         drop(self.stdin.take());
         let looks = self.monitor.as_ref().is_some_and(Monitor::looks);
+        let calls_back = sinks
+            .iter()
+            .any(|sink| matches!(sink, Some(Sink::Callback(_))));
         let most = self.limits.output;
         let tap = |stream, from: &mut Option<File>, to: Option<Sink<'a>>| match to {
             Some(to) => Tap::new(stream, from.take(), to, most),
@@ -367,8 +370,12 @@ impl Child {
             [] => None,
             signals => Some(poll::SignalFd::new(signals)?),
         };
+        let mut urgent = None;
         let outcome = loop {
-            let urgent = if looks { Urgent::new() } else { None };
+            // Without a gap: whoever lets others go first among thousands has to wait for all.
+            if looks && urgent.is_none() {
+                urgent = Urgent::new();
+            }
             if let Some(outcome) = self.try_wait()? {
                 break outcome;
             }
@@ -385,8 +392,10 @@ impl Child {
             if !poll::wait(self.handles.pidfd.as_raw_fd(), &mut interests, left)? {
                 continue;
             }
-            // What comes now may take all the time of a processor, and is not.
-            drop(urgent);
+            if calls_back {
+                // What comes now is not ours, and may take all the time of a processor.
+                urgent = None;
+            }
             while let Some(signal) = incoming.as_ref().and_then(poll::SignalFd::next) {
                 // The command may have ended in the meantime.
                 let _ = self.handles.signal(signal);
@@ -400,6 +409,7 @@ impl Child {
                 self.end(End::Limit(Limit::Output))?;
             }
         };
+        drop(urgent);
         let mut outcome = outcome;
         for tap in &mut taps {
             // What was written before the end is still in the pipe; a process that got away and
