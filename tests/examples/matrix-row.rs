@@ -133,7 +133,7 @@ fn exceed((name, set, script): &Limited) -> Result<Value, Box<dyn Error>> {
     let prepared = sandbox.limits(limits).control_groups(groups).prepare()?;
     let mut command = prepared.command("/bin/sh");
     let output = command.args(["-c", script]).output()?;
-    let held = output.outcome.enforcement.limits;
+    let held = &prepared.enforcement().limits;
     let held = held.iter().find(|held| held.limit.name() == *name);
     let ended = match output.outcome.end {
         End::Limit(limit) => limit.name().to_owned(),

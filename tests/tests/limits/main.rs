@@ -13,7 +13,9 @@
 )]
 
 mod bombs;
+mod kills;
 mod library;
+mod lines;
 mod rungs;
 
 use std::fs;

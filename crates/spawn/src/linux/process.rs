@@ -14,7 +14,7 @@ use sandboxlib_core::{End, FailedStep, Outcome, SpawnError, Started};
 
 use crate::helper::Errand;
 
-use super::limits::{Monitor, Urgent};
+use super::limits::{self, Monitor, Urgent};
 use super::poll::{self, Interest};
 use super::raw;
 use super::wire::{Message, kind};
@@ -262,10 +262,10 @@ impl Child {
     /// Kills everything, and again after a while where that is not certain to have worked.
     fn end(&mut self, how: End) -> io::Result<()> {
         self.killed.get_or_insert(how);
-        if !self.contained
-            && let Some(monitor) = &mut self.monitor
-        {
-            monitor.kill();
+        match &mut self.monitor {
+            _ if self.contained => {}
+            Some(monitor) => monitor.kill(),
+            None => limits::kill_below(self.pid),
         }
         self.deadline = (!self.contained).then(|| Instant::now() + GRACE);
         self.handles.kill()
@@ -505,6 +505,8 @@ impl Child {
             _ => None,
         };
         let end = match (self.status, self.killed) {
+            // It was our signal.
+            (Some(status), Some(end)) if decode(status) == End::Signalled(libc::SIGKILL) => end,
             (Some(status), _) => decode(status),
             (None, Some(end)) => end,
             // Somebody else killed the init program.

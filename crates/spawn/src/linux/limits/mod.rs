@@ -165,27 +165,10 @@ impl Monitor {
     }
 
     /// Kills all that is left of the sandbox but its init program: what a control group holds, and
-    /// what descends from the init program. Where no process id namespace does it, processes that
-    /// left their group are found so.
+    /// what descends from the init program.
     pub(super) fn kill(&mut self) {
         self.groups.kill();
-        // A process that is born while the others are looked at is found the next time.
-        for _ in 0..50 {
-            self.tree.survey(false, u64::MAX);
-
-            if self.tree.members().next().is_none() {
-                return;
-            }
-            for pid in self.tree.members() {
-                let Some(pidfd) = cgroup::pidfd(pid) else {
-                    continue;
-                };
-                // Its number was another's if it is not the one that was found.
-                if self.tree.still_there(pid) {
-                    let _ = super::process::send_signal(&pidfd, libc::SIGKILL);
-                }
-            }
-        }
+        self.tree.kill();
     }
 
     /// Of a sandbox that has ended, what it wrote is still there.
@@ -223,6 +206,14 @@ impl Monitor {
 #[expect(clippy::cast_precision_loss, reason = "it is an estimate")]
 fn share(used: u64, most: u64) -> f64 {
     used as f64 / most.max(1) as f64
+}
+
+/// Kills what descends from the init program `init`, which goes on. Where no process id namespace
+/// does it, processes that left their group are found so.
+pub(super) fn kill_below(init: u32) {
+    if let Ok(init) = libc::pid_t::try_from(init) {
+        Tree::new(init).kill();
+    }
 }
 
 fn by_looking<T>(bound: Option<&Bound<T>>) -> bool {
