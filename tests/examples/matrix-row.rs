@@ -10,9 +10,10 @@
 
 use std::error::Error;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 use std::{env, fs};
 
-use sandboxlib::config::{FeatureSet, Root};
+use sandboxlib::config::{ControlGroups, FeatureSet, Limits, Root};
 use sandboxlib::core::Backend;
 use sandboxlib::{End, Sandbox};
 use sandboxlib_conformance::{Case, Verdict, cases, run};
@@ -50,6 +51,9 @@ fn look() -> Result<Value, Box<dyn Error>> {
         "kernel": fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
         "uid": uid,
         "doctor": doctor()?,
+        "limits": LIMITED.map(|limited| exceed(&limited).unwrap_or_else(|why| {
+            json!({"limit": limited.0, "by": null, "ended": told(&*why)})
+        })),
         "backends": backends,
     }))
 }
@@ -90,6 +94,52 @@ fn plain_run(backend: &str) -> Result<(), Box<dyn Error>> {
         End::Exited(0) => Ok(()),
         other => Err(format!("it ended by {other:?}").into()),
     }
+}
+
+/// Where control groups may be made, in rows in which somebody has delegated one.
+const CGROUP: &str = "MATRIX_CGROUP";
+
+/// A limit, and a script that exceeds it, by so much that a limit that does not hold costs little.
+type Limited = (&'static str, fn(&mut Limits), &'static str);
+
+const LIMITED: [Limited; 3] = [
+    (
+        "cpu-time",
+        |limits| limits.cpu_time = Some(Duration::from_millis(300)),
+        "i=0; while [ $i -lt 9000000 ]; do i=$((i+1)); done",
+    ),
+    (
+        "memory",
+        |limits| limits.memory = Some(24 << 20),
+        "x=xxxxxxxx; while [ ${#x} -lt 40000000 ]; do x=$x$x; done; sleep 3",
+    ),
+    (
+        "processes",
+        |limits| limits.processes = Some(16),
+        "i=0; while [ $i -lt 40 ]; do sleep 3 & i=$((i+1)); done; wait",
+    ),
+];
+
+/// What holds a limit, and how a command ends that exceeds it.
+fn exceed((name, set, script): &Limited) -> Result<Value, Box<dyn Error>> {
+    let mut limits = Limits::default();
+    limits.wall = Some(Duration::from_secs(60));
+    set(&mut limits);
+    let groups = match env::var_os(CGROUP) {
+        Some(dir) => ControlGroups::Below(dir.into()),
+        None => ControlGroups::Auto,
+    };
+    let sandbox = Sandbox::new(Root::Host).usual_mounts();
+    let prepared = sandbox.limits(limits).control_groups(groups).prepare()?;
+    let mut command = prepared.command("/bin/sh");
+    let output = command.args(["-c", script]).output()?;
+    let held = &prepared.enforcement().limits;
+    let held = held.iter().find(|held| held.limit.name() == *name);
+    let ended = match output.outcome.end {
+        End::Limit(limit) => limit.name().to_owned(),
+        other => format!("{other:?}"),
+    };
+    Ok(json!({"limit": name, "by": held.map(|held| held.by.name()), "ended": ended}))
 }
 
 /// An error with its causes.

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 use sandboxlib::core::{
     Backend, CapSet, EffectiveConfig, HelperArg, HelperCall, HostFacts, Launch, NamespaceSet,
-    PrepareError, Reason, Started, Step, Support,
+    PrepareError, ProcessLimits, Reason, Started, Step, Support, TreeLimits,
 };
 use sandboxlib::mount::{BindSource, MountPlan, Node, PlanStep, ShadowEntry};
 use sandboxlib::userns::Userns;
@@ -655,6 +655,99 @@ const DAMAGES_AS_ROOT: &[(&str, &str, Damage)] = &[
     ),
 ];
 
+fn no_tree_limits(steps: &mut Vec<Step>) {
+    without(steps, |step| matches!(step, Step::TreeLimits(_)));
+}
+
+fn tree_limits(steps: &mut [Step], change: impl Fn(&mut TreeLimits)) {
+    for step in steps {
+        if let Step::TreeLimits(limits) = step {
+            change(limits);
+        }
+    }
+}
+
+fn process_limits(steps: &mut [Step], change: impl Fn(&mut ProcessLimits)) {
+    for step in steps {
+        if let Step::ProcessLimits(limits) = step {
+            change(limits);
+        }
+    }
+}
+
+/// The same, of limits.
+const DAMAGES_TO_LIMITS: &[(&str, &str, Damage)] = &[
+    (
+        "time_on_processors_is_limited",
+        "no limit but that of each process",
+        |steps| {
+            no_tree_limits(steps);
+            process_limits(steps, |limits| limits.cpu_seconds = Some(1));
+        },
+    ),
+    (
+        "time_on_processors_is_limited",
+        "less than was allowed",
+        |steps| {
+            tree_limits(steps, |limits| {
+                if let Some(bound) = &mut limits.cpu_time {
+                    bound.most /= 10;
+                }
+            });
+        },
+    ),
+    ("memory_is_limited", "no limit", no_tree_limits),
+    ("memory_is_limited", "more than was allowed", |steps| {
+        tree_limits(steps, |limits| {
+            if let Some(bound) = &mut limits.memory {
+                bound.most *= 4;
+            }
+        });
+    }),
+    ("memory_is_limited", "less than was allowed", |steps| {
+        tree_limits(steps, |limits| {
+            if let Some(bound) = &mut limits.memory {
+                bound.most /= 4;
+            }
+        });
+    }),
+    (
+        "what_is_in_a_tmpfs_is_memory",
+        "no limit but the size of the tmpfs",
+        no_tree_limits,
+    ),
+    ("processes_are_limited", "no limit", |steps| {
+        no_tree_limits(steps);
+        process_limits(steps, |limits| limits.processes = None);
+    }),
+    (
+        "processes_are_limited",
+        "a limit that is not told",
+        no_tree_limits,
+    ),
+    ("processes_are_limited", "one less than allowed", |steps| {
+        tree_limits(steps, |limits| {
+            if let Some(bound) = &mut limits.processes {
+                bound.most -= 1;
+            }
+        });
+    }),
+    ("the_size_of_files_is_limited", "no limit", |steps| {
+        process_limits(steps, |limits| limits.file_size = None);
+    }),
+    ("open_files_are_limited", "one more than allowed", |steps| {
+        process_limits(steps, |limits| {
+            limits.open_files = limits.open_files.map(|n| n + 1)
+        });
+    }),
+    ("the_stack_is_limited", "no limit", |steps| {
+        process_limits(steps, |limits| limits.stack = None);
+    }),
+    ("core_dumps_are_limited", "no limit", |steps| {
+        process_limits(steps, |limits| limits.core = None);
+    }),
+];
+
 /// For which case, what is broken, and the arguments of env(1) that do it.
 const HELPERS: &[(&str, &str, &[&str])] = &[
     (
@@ -819,6 +912,13 @@ fn every_damage_to_roots_script_is_noticed() {
 }
 
 #[test]
+fn every_damage_to_limits_is_noticed() {
+    if host_can() {
+        every_damage_is_noticed(DAMAGES_TO_LIMITS);
+    }
+}
+
+#[test]
 fn every_fault_of_a_helper_is_noticed() {
     for (name, what, args) in HELPERS {
         if works(case(name), &SOUND) {
@@ -871,6 +971,7 @@ fn every_case_has_a_backend_that_fails_it() {
     let scripts = DAMAGES
         .iter()
         .chain(DAMAGES_AS_ROOT)
+        .chain(DAMAGES_TO_LIMITS)
         .map(|(name, ..)| *name);
     let helpers = HELPERS.iter().map(|(name, ..)| *name);
     let named: BTreeSet<&str> = scripts.chain(helpers).collect();

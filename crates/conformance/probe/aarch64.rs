@@ -16,6 +16,7 @@ pub(crate) mod nr {
     pub(crate) const CAPGET: usize = 90;
     pub(crate) const CHDIR: usize = 49;
     pub(crate) const CHROOT: usize = 51;
+    pub(crate) const CLOCK_GETTIME: usize = 113;
     pub(crate) const CLONE: usize = 220;
     pub(crate) const CLOSE: usize = 57;
     pub(crate) const CONNECT: usize = 203;
@@ -60,6 +61,7 @@ pub(crate) mod nr {
     pub(crate) const UNAME: usize = 160;
     pub(crate) const UNLINKAT: usize = 35;
     pub(crate) const UNSHARE: usize = 97;
+    pub(crate) const WAIT4: usize = 260;
     pub(crate) const WRITE: usize = 64;
 }
 

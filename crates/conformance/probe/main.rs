@@ -14,6 +14,7 @@ mod files;
 mod process;
 mod sockets;
 mod sys;
+mod usage;
 mod value;
 
 use core::ffi::CStr;
@@ -75,6 +76,13 @@ const QUESTIONS: &[(&[u8], Question)] = &[
     (b"sleep", process::sleep),
     (b"umask", process::umask),
     (b"unshare", process::unshare),
+    // Much of something.
+    (b"burn", usage::burn),
+    (b"crowd", usage::crowd),
+    (b"deep", usage::deep),
+    (b"duplicate", usage::duplicate),
+    (b"hoard", usage::hoard),
+    (b"raise", usage::raise),
     // The network.
     (b"connect", sockets::connect),
     (b"connect-abstract", sockets::connect_abstract),

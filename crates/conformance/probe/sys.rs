@@ -157,6 +157,11 @@ system_calls! {
         => RT_SIGACTION(signal, 0, into.as_mut_ptr() as usize, 8);
     limit(resource: usize, into: &mut [u64; 2])
         => PRLIMIT64(0, resource, 0, into.as_mut_ptr() as usize);
+    set_limit(resource: usize, to: &[u64; 2]) => PRLIMIT64(0, resource, to.as_ptr() as usize, 0);
+    /// wait4(2), for any child.
+    wait_any(status: &mut i32) => WAIT4(usize::MAX, status as *mut i32 as usize, 0, 0);
+    clock_gettime(clock: usize, into: &mut [u64; 2])
+        => CLOCK_GETTIME(clock, into.as_mut_ptr() as usize);
     umask(mask: u32) => UMASK(mask as usize);
     getpid() => GETPID();
     getppid() => GETPPID();

@@ -17,6 +17,7 @@ pub(crate) mod nr {
     pub(crate) const CAPGET: usize = 125;
     pub(crate) const CHDIR: usize = 80;
     pub(crate) const CHROOT: usize = 161;
+    pub(crate) const CLOCK_GETTIME: usize = 228;
     pub(crate) const CLONE: usize = 56;
     pub(crate) const CLOSE: usize = 3;
     pub(crate) const CONNECT: usize = 42;
@@ -61,6 +62,7 @@ pub(crate) mod nr {
     pub(crate) const UNAME: usize = 63;
     pub(crate) const UNLINKAT: usize = 263;
     pub(crate) const UNSHARE: usize = 272;
+    pub(crate) const WAIT4: usize = 61;
     pub(crate) const WRITE: usize = 1;
 }
 

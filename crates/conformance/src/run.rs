@@ -75,6 +75,7 @@ fn play(case: &Case, backend: &dyn Backend, script: &mut Option<String>) -> Resu
     let stage = Stage {
         world: &world,
         prepared: &prepared,
+        limits: effective.config().limits,
         helper: matches!(launch, Launch::Helper(_)),
         sockets_are_walled: sockets_are_walled(&launch),
     };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sandboxlib_config::Limits;
 use sandboxlib_core::{End, Outcome, SpawnError};
 use sandboxlib_spawn::{Child, Prepared, Run, Stdio};
 
@@ -18,6 +19,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Stage<'a> {
     pub(crate) world: &'a World,
     pub(crate) prepared: &'a Prepared,
+    /// What the case limits, some of which is held by waiting.
+    pub(crate) limits: Limits,
     /// Whether a program of the host's stands between us and the command.
     pub(crate) helper: bool,
     /// Whether sockets that come later are claimed to be out of reach as well.
@@ -50,7 +53,9 @@ impl Stage<'_> {
 
     pub(crate) fn start(&self, run: &Run) -> Result<Child, What> {
         let mut child = self.try_start(run).map_err(What::Start)?;
-        child.set_timeout(TIMEOUT);
+        let mut limits = self.limits;
+        limits.wall = Some(TIMEOUT);
+        child.set_limits(limits);
         Ok(child)
     }
 

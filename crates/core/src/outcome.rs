@@ -35,7 +35,8 @@ pub enum End {
 pub enum KillScope {
     /// Every process of the sandbox, whatever it did: the kernel sees to it (pid namespace).
     Everything,
-    /// The command's process group. A process that left it may live on.
+    /// The command's process group. A process that left it may live on, at least where the command
+    /// ended by itself.
     ProcessGroup,
 }
 

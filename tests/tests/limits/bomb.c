@@ -74,6 +74,16 @@ int main(int argc, char **argv)
         for (;;)
             if (write(1, line, sizeof line) < 0)
                 pause();
+    } else if (!strcmp(kind, "lines")) {
+        /* A number of lines, each by a call of its own, on both streams in turn; or on one after
+           the other, if there is one more argument. */
+        int most = atoi(argv[2]), apart = argc > 3;
+        for (int i = 0; i < 2 * most; i++) {
+            int stream = apart ? 2 - i / most : 1 + i % 2;
+            if (dprintf(stream, "%d of %d\n", apart ? i % most : i / 2, stream) < 0)
+                return 1;
+        }
+        return 0;
     } else if (!strcmp(kind, "cpu")) {
         burn();
     } else if (!strcmp(kind, "burners")) {

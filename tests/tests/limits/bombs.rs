@@ -13,10 +13,6 @@ use super::{is_root, root, run};
 /// How soon after it has come to its limit.
 const SOON: f64 = 2.0;
 
-/// The same of a fork bomb of root's without control groups, which the kernel keeps from nothing but
-/// running out of process ids: some hundred processes take a while to end.
-const LATER: f64 = 10.0;
-
 /// How often. `SANDBOXLIB_ROUNDS=200 cargo test -p sandboxlib-tests --test limits` is what to do
 /// before a release.
 fn rounds() -> u32 {
@@ -43,6 +39,7 @@ struct Bomb {
 
 fn again_and_again(root: &TinyRoot, bomb: &Bomb) {
     for way in ways() {
+        let mut longest = 0.0f64;
         for round in 0..rounds() {
             let mark = watch::new_mark();
             let options = format!("{} --cgroup {way} --env {MARK}={mark}", bomb.options);
@@ -60,11 +57,12 @@ fn again_and_again(root: &TinyRoot, bomb: &Bomb) {
                 "cpu-time" => seconds("user_seconds") + seconds("system_seconds"),
                 _ => seconds("wall_seconds"),
             };
-            let unbound = is_root() && *way == "none" && bomb.limit == "processes";
-            let soon = if unbound { LATER } else { SOON };
-            assert!(took < bomb.lasts + soon, "{way}, {round}: {report:#}");
+            assert!(took < bomb.lasts + SOON, "{way}, {round}: {report:#}");
             assert!(took >= bomb.lasts, "{way}, {round}: {report:#}");
+            longest = longest.max(took);
         }
+        let (kind, rounds) = (bomb.kind, rounds());
+        println!("{kind}, control groups {way}: {longest:.3} s at most in {rounds} rounds");
     }
 }
 

@@ -8,11 +8,14 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     reason = "a surprise ends the test"
 )]
 
 mod bombs;
+mod kills;
 mod library;
+mod lines;
 mod rungs;
 
 use std::fs;

@@ -55,6 +55,34 @@ pub(super) fn judge(row: &Row, told: &Value) -> Result<Vec<Judged>> {
         .collect()
 }
 
+/// What holds the limits of all processes together, and where that is not what is expected or
+/// one of them does not hold.
+pub(super) fn limits(row: &Row, told: &Value) -> Result<(String, Vec<String>)> {
+    if row.limits.is_empty() {
+        return Ok((String::new(), Vec::new()));
+    }
+    let mut wrong = Vec::new();
+    let mut found: Vec<&str> = Vec::new();
+    for limit in list(told, "limits")? {
+        let text = |key: &str| limit[key].as_str().unwrap_or_default();
+        let (name, by, ended) = (text("limit"), text("by"), text("ended"));
+        if !row.limits.contains(&by) {
+            let means = row.limits;
+            wrong.push(format!("{name} was to be held by {means:?}, and by {by:?}"));
+        }
+        if ended != name {
+            wrong.push(format!("what exceeds {name} ends by {ended}"));
+        }
+        if !found.contains(&by) {
+            found.push(by);
+        }
+    }
+    if found.is_empty() {
+        return Err("matrix-row told of no limit".into());
+    }
+    Ok((found.join(", "), wrong))
+}
+
 /// A case, as matrix-row tells it.
 struct Case {
     name: String,
@@ -382,6 +410,30 @@ mod tests {
         assert_eq!(wrong(&told("fails", "works")), 1);
         assert_eq!(wrong(&told("works", "fails")), 1);
         assert_eq!(wrong(&told("works", "unknown")), 1);
+    }
+
+    #[test]
+    fn a_limit_that_does_not_hold_or_by_something_else_is_told() {
+        let row = ROWS.iter().find(|row| row.name == "6.12-root").unwrap();
+        let told = |by: &str, ended: &str| {
+            json!({"limits": [
+                {"limit": "memory", "by": by, "ended": ended},
+                {"limit": "processes", "by": "cgroup-v2", "ended": "processes"},
+            ]})
+        };
+        let judged = |by, ended| {
+            let (found, wrong) = limits(row, &told(by, ended)).unwrap();
+            (found, wrong.len())
+        };
+        assert_eq!(judged("cgroup-v2", "memory"), ("cgroup-v2".to_owned(), 0));
+        assert_eq!(
+            judged("accounting", "memory"),
+            ("accounting, cgroup-v2".to_owned(), 1)
+        );
+        assert_eq!(judged("cgroup-v2", "Exited(0)").1, 1);
+        assert_eq!(judged("", "why not").1, 2);
+        assert!(limits(row, &json!({})).is_err());
+        assert!(limits(row, &json!({"limits": []})).is_err());
     }
 
     #[test]

@@ -31,6 +31,8 @@ enum Outcome {
     Judged {
         kernel: String,
         backends: Vec<Judged>,
+        /// What holds the limits of all processes together, and what is not right about it.
+        limits: (String, Vec<String>),
     },
     /// The environment was made, and then something else than a verdict came of it.
     Broken(String),
@@ -45,10 +47,13 @@ impl Outcome {
             Ok(Err(why)) => return Self::Broken(why),
             Err(why) => return Self::NotRun(why.to_string()),
         };
-        match judge::judge(row, &told) {
-            Ok(backends) => Self::Judged {
+        let judged = judge::judge(row, &told)
+            .and_then(|backends| Ok((backends, judge::limits(row, &told)?)));
+        match judged {
+            Ok((backends, limits)) => Self::Judged {
                 kernel: told["kernel"].as_str().unwrap_or("unknown").to_owned(),
                 backends,
+                limits,
             },
             Err(why) => Self::Broken(why.to_string()),
         }
@@ -56,7 +61,9 @@ impl Outcome {
 
     fn is_right(&self) -> bool {
         match self {
-            Self::Judged { backends, .. } => backends.iter().all(|b| b.mismatches.is_empty()),
+            Self::Judged {
+                backends, limits, ..
+            } => limits.1.is_empty() && backends.iter().all(|b| b.mismatches.is_empty()),
             Self::Broken(_) | Self::NotRun(_) => false,
         }
     }

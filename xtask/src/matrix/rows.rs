@@ -22,7 +22,20 @@ pub(super) struct Row {
     pub(super) environment: &'static str,
     /// For each of [`BACKENDS`].
     pub(super) expect: [Expect; 4],
+    /// What may hold the limits of all processes together; nothing where no command can be run by
+    /// a backend of ours, or none for long enough.
+    pub(super) limits: Means,
 }
+
+/// Names, as reports have them, of which one holds all of them.
+type Means = &'static [&'static str];
+
+const GROUPS: Means = &["cgroup-v2"];
+const LOOKING: Means = &["accounting"];
+/// Of a machine of which it is not known whether there are groups, and for whom.
+const ANY: Means = &["cgroup-v2", "cgroup-v1", "accounting"];
+/// Nothing can be run, or nothing with a process id namespace and /proc.
+const NOT_LOOKED_AT: Means = &[];
 
 impl Row {
     /// Whether root has to make it.
@@ -108,6 +121,15 @@ const READ_ONLY_ROOT: &str = "exec unshare -m sh -c 'mount -o remount,bind,ro / 
 /// By the sysctl of Debian's kernels, on a machine that is ours alone.
 const NO_UNPRIVILEGED_CLONE: &str = "echo 0 >/proc/sys/kernel/unprivileged_userns_clone && \
                                      $AS $ROW; echo 1 >/proc/sys/kernel/unprivileged_userns_clone";
+
+/// As systemd does it for the session of a user (cgroups(7), delegation).
+const DELEGATED: &str = "g=/sys/fs/cgroup/delegated && mkdir $g && \
+                         echo '+memory +pids' >${g%/*}/cgroup.subtree_control && \
+                         echo '+memory +pids' >$g/cgroup.subtree_control && mkdir $g/here && \
+                         chown 1000:1000 $g/cgroup.procs $g/cgroup.subtree_control $g/here \
+                         $g/here/cgroup.procs && chown 1000:1000 $g && \
+                         echo $$ >$g/here/cgroup.procs && export MATRIX_CGROUP=$g && \
+                         exec $AS $ROW";
 
 const NO_CHROOT: &str = "exec setpriv --bounding-set=-sys_chroot --inh-caps=-sys_chroot $RUN";
 
@@ -232,6 +254,9 @@ const BEYOND_CLASSIC: (&str, &[&str]) = (
         "subordinate",
         "seccomp",
         "nested",
+        "cpu-time",
+        "memory",
+        "processes",
     ],
 );
 const CLASSIC: Expect = Expect::Works {
@@ -267,6 +292,7 @@ pub(super) const ROWS: &[Row] = &[
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
         expect: ROOT,
+        limits: ANY,
     },
     Row {
         name: "user",
@@ -276,6 +302,7 @@ pub(super) const ROWS: &[Row] = &[
         prepare: NO_SUBORDINATE_IDS,
         environment: NOTHING_IN_THE_WAY,
         expect: [NO_RANGE, NOT_ROOT, BWRAP, CLASSIC],
+        limits: ANY,
     },
     Row {
         name: "user-subordinate",
@@ -285,6 +312,7 @@ pub(super) const ROWS: &[Row] = &[
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
         expect: USER,
+        limits: ANY,
     },
     Row {
         name: "no-user-namespaces",
@@ -294,6 +322,7 @@ pub(super) const ROWS: &[Row] = &[
         prepare: PLAIN,
         environment: NO_USER_NAMESPACES,
         expect: [SWITCHED_OFF, NOT_ROOT, SWITCHED_OFF, SWITCHED_OFF],
+        limits: NOT_LOOKED_AT,
     },
     Row {
         name: "filter",
@@ -308,6 +337,7 @@ pub(super) const ROWS: &[Row] = &[
             Expect::Unusable("bwrap: No permissions to create new namespace"),
             FILTER,
         ],
+        limits: NOT_LOOKED_AT,
     },
     Row {
         name: "filter-root",
@@ -342,6 +372,7 @@ pub(super) const ROWS: &[Row] = &[
             Expect::Unusable("bwrap: Creating new namespace failed: Operation not permitted"),
             FILTER,
         ],
+        limits: NOT_LOOKED_AT,
     },
     Row {
         name: "covered-proc",
@@ -386,6 +417,7 @@ pub(super) const ROWS: &[Row] = &[
                 ],
             },
         ],
+        limits: NOT_LOOKED_AT,
     },
     Row {
         name: "nested",
@@ -404,6 +436,7 @@ pub(super) const ROWS: &[Row] = &[
             BWRAP,
             CLASSIC,
         ],
+        limits: ANY,
     },
     Row {
         name: "nested-root",
@@ -418,6 +451,7 @@ pub(super) const ROWS: &[Row] = &[
             Expect::Unusable("bwrap: setting up uid map: Operation not permitted"),
             Expect::Unusable(NO_SETFCAP),
         ],
+        limits: NOT_LOOKED_AT,
     },
     Row {
         name: "read-only-root",
@@ -427,6 +461,7 @@ pub(super) const ROWS: &[Row] = &[
         prepare: READ_ONLY_ROOT,
         environment: NOTHING_IN_THE_WAY,
         expect: USER,
+        limits: ANY,
     },
     Row {
         name: "read-only-root-root",
@@ -436,6 +471,7 @@ pub(super) const ROWS: &[Row] = &[
         prepare: READ_ONLY_ROOT,
         environment: NOTHING_IN_THE_WAY,
         expect: ROOT,
+        limits: ANY,
     },
     Row {
         name: "no-chroot",
@@ -445,6 +481,7 @@ pub(super) const ROWS: &[Row] = &[
         prepare: PLAIN,
         environment: NO_CHROOT,
         expect: [ALL, NOT_ROOT, BWRAP_ROOT, CLASSIC],
+        limits: ANY,
     },
     Row {
         name: "5.10-root",
@@ -454,6 +491,7 @@ pub(super) const ROWS: &[Row] = &[
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
         expect: ROOT,
+        limits: GROUPS,
     },
     Row {
         name: "5.10-user",
@@ -463,6 +501,7 @@ pub(super) const ROWS: &[Row] = &[
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
         expect: USER,
+        limits: LOOKING,
     },
     Row {
         name: "6.1-root",
@@ -472,6 +511,7 @@ pub(super) const ROWS: &[Row] = &[
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
         expect: ROOT,
+        limits: GROUPS,
     },
     Row {
         name: "6.1-user",
@@ -481,6 +521,7 @@ pub(super) const ROWS: &[Row] = &[
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
         expect: USER,
+        limits: LOOKING,
     },
     Row {
         name: "6.1-no-unprivileged-clone",
@@ -490,6 +531,7 @@ pub(super) const ROWS: &[Row] = &[
         prepare: NO_UNPRIVILEGED_CLONE,
         environment: NOTHING_IN_THE_WAY,
         expect: [CLONE_IS_0, NOT_ROOT, CLONE_IS_0, CLONE_IS_0],
+        limits: NOT_LOOKED_AT,
     },
     Row {
         name: "6.12-root",
@@ -499,6 +541,7 @@ pub(super) const ROWS: &[Row] = &[
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
         expect: ROOT,
+        limits: GROUPS,
     },
     Row {
         name: "6.12-user",
@@ -508,6 +551,17 @@ pub(super) const ROWS: &[Row] = &[
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
         expect: USER,
+        limits: LOOKING,
+    },
+    Row {
+        name: "6.12-delegated",
+        what: "ordinary user to whom a control group is delegated",
+        place: Place::Kernel("6.12"),
+        who: Who::Ranged,
+        prepare: DELEGATED,
+        environment: NOTHING_IN_THE_WAY,
+        expect: USER,
+        limits: GROUPS,
     },
     Row {
         name: "7.2-root",
@@ -517,6 +571,7 @@ pub(super) const ROWS: &[Row] = &[
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
         expect: ROOT,
+        limits: GROUPS,
     },
     Row {
         name: "7.2-user",
@@ -526,5 +581,16 @@ pub(super) const ROWS: &[Row] = &[
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
         expect: USER,
+        limits: LOOKING,
+    },
+    Row {
+        name: "7.2-delegated",
+        what: "ordinary user to whom a control group is delegated",
+        place: Place::Kernel("7.2"),
+        who: Who::Ranged,
+        prepare: DELEGATED,
+        environment: NOTHING_IN_THE_WAY,
+        expect: USER,
+        limits: GROUPS,
     },
 ];

@@ -27,6 +27,8 @@ what this machine can run and says what it could not; `cargo xtask matrix list` 
 backend everywhere, and for what the cell names.
 - **no**: nothing runs, and the reason is told beforehand, or by the start that fails. Nothing is \
 run with less isolation than was asked for.
+- **limits**: what holds the limits of processor time, memory and processes, each of which was \
+exceeded by a command and ended it ([limits.md](limits.md)).
 ";
 
 /// One line for a row, in a table for people.
@@ -35,8 +37,16 @@ pub(super) fn text(played: &[Played]) -> String {
     for Played { row, outcome } in played {
         let _ = writeln!(out, "{} ({}, as {})", row.name, row.what, who(row));
         match outcome {
-            Outcome::Judged { kernel, backends } => {
+            Outcome::Judged {
+                kernel,
+                backends,
+                limits: (means, wrong),
+            } => {
                 let _ = writeln!(out, "  Linux {kernel}");
+                let _ = writeln!(out, "  {:<20}{}", "limits", held(means));
+                for mismatch in wrong {
+                    let _ = writeln!(out, "    MISMATCH {}", one_line(mismatch));
+                }
                 for (n, judged) in backends.iter().enumerate() {
                     let _ = writeln!(out, "  {:<20}{}", judged.backend, cell(row, n, judged));
                     for mismatch in &judged.mismatches {
@@ -64,6 +74,14 @@ pub(super) fn text(played: &[Played]) -> String {
         count(|outcome| matches!(outcome, Outcome::NotRun(_)))
     );
     out
+}
+
+/// What holds the limits, for people.
+fn held(means: &str) -> &str {
+    match means {
+        "" => "not tried",
+        means => means,
+    }
 }
 
 fn one_line(text: &str) -> String {
@@ -119,8 +137,13 @@ pub(super) fn json(played: &[Played]) -> Value {
             match outcome {
                 Outcome::NotRun(why) => value["not_run"] = json!(why),
                 Outcome::Broken(why) => value["broken"] = json!(why),
-                Outcome::Judged { kernel, backends } => {
+                Outcome::Judged {
+                    kernel,
+                    backends,
+                    limits: (means, wrong),
+                } => {
                     value["kernel"] = json!(kernel);
+                    value["limits"] = json!({"by": means, "mismatches": wrong});
                     value["as_expected"] = json!(outcome.is_right());
                     value["backends"] = backends.iter().map(judged_json).collect();
                 }
@@ -163,20 +186,24 @@ pub(super) fn write(file: &Path, rows: &[Row], played: &[Played]) -> Result {
     }
     let _ = writeln!(
         text,
-        "\n|---|---|---|---|---|{}",
+        " limits |\n|---|---|---|---|---|---|{}",
         "---|".repeat(BACKENDS.len())
     );
     for row in rows {
         let now = played.iter().find(|played| played.row.name == row.name);
         match now.map(|played| &played.outcome) {
-            Some(Outcome::Judged { kernel, backends }) => {
+            Some(Outcome::Judged {
+                kernel,
+                backends,
+                limits: (means, _),
+            }) => {
                 let today = host::today();
                 let (name, what, who) = (row.name, row.what, who(row));
                 let _ = write!(text, "| {name} | {what} | {who} | {kernel} | {today} |");
                 for (n, judged) in backends.iter().enumerate() {
                     let _ = write!(text, " {} |", cell(row, n, judged).replace('|', "\\|"));
                 }
-                text.push('\n');
+                let _ = writeln!(text, " {} |", held(means));
             }
             _ => match old.lines().find(|line| is_line_of(line, row)) {
                 Some(line) => {
@@ -269,7 +296,11 @@ mod tests {
             let kernel = "9.9".to_owned();
             vec![Played {
                 row: &ROWS[0],
-                outcome: Outcome::Judged { kernel, backends },
+                outcome: Outcome::Judged {
+                    kernel,
+                    backends,
+                    limits: ("accounting".to_owned(), Vec::new()),
+                },
             }]
         };
         assert!(write(&file, ROWS, &played(&["no"])).is_err());

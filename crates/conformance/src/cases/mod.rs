@@ -3,15 +3,22 @@
 mod every;
 mod files;
 mod isolation;
+mod limits;
 mod mounts;
 
 use crate::Case;
 
 /// Every case.
 pub fn cases() -> impl Iterator<Item = &'static Case> {
-    [every::CASES, files::CASES, mounts::CASES, isolation::CASES]
-        .into_iter()
-        .flatten()
+    [
+        every::CASES,
+        files::CASES,
+        mounts::CASES,
+        isolation::CASES,
+        limits::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// A macro needs the names as they stand; a test holds them against the cases.
@@ -83,6 +90,15 @@ macro_rules! __each_case {
             a_range_of_ids
             system_calls_are_filtered
             no_further_user_namespaces
+
+            time_on_processors_is_limited
+            memory_is_limited
+            what_is_in_a_tmpfs_is_memory
+            processes_are_limited
+            the_size_of_files_is_limited
+            open_files_are_limited
+            the_stack_is_limited
+            core_dumps_are_limited
         }
     };
 }

@@ -15,7 +15,7 @@ use sandboxlib_core::{End, FailedStep, Outcome, SpawnError, Started};
 
 use crate::helper::Errand;
 
-use super::limits::{Monitor, Urgent};
+use super::limits::{self, Monitor, Urgent};
 use super::poll::{self, Interest};
 use super::raw;
 use super::wire::{Message, Used, kind};
@@ -401,10 +401,11 @@ impl Child {
             // It is told once, before anybody can see the end.
             let _ = verdict.set(limit);
         }
-        if !self.contained
-            && let Some(monitor) = &mut self.monitor
-        {
-            monitor.kill();
+        match &mut self.monitor {
+            // What is below the first process of a session is not this command's alone.
+            _ if self.contained || self.is_guest() => {}
+            Some(monitor) => monitor.kill(),
+            None => limits::kill_below(self.pid),
         }
         self.deadline = (!self.contained).then(|| Instant::now() + GRACE);
         self.handles.kill()
@@ -492,6 +493,9 @@ impl Child {
     ) -> io::Result<(Outcome, [Vec<u8>; 2])> {
         drop(self.stdin.take());
         let looks = self.monitor.as_ref().is_some_and(Monitor::looks);
+        let calls_back = sinks
+            .iter()
+            .any(|sink| matches!(sink, Some(Sink::Callback(_))));
         let most = self.limits.output;
         let tap = |stream, from: &mut Option<File>, to: Option<Sink<'a>>| match to {
             Some(to) => Tap::new(stream, from.take(), to, most),
@@ -506,8 +510,12 @@ impl Child {
             [] => None,
             signals => Some(poll::SignalFd::new(signals)?),
         };
+        let mut urgent = None;
         let outcome = loop {
-            let urgent = if looks { Urgent::new() } else { None };
+            // Without a gap: whoever lets others go first among thousands has to wait for all.
+            if looks && urgent.is_none() {
+                urgent = Urgent::new();
+            }
             if let Some(outcome) = self.try_wait()? {
                 break outcome;
             }
@@ -524,8 +532,10 @@ impl Child {
             if !poll::wait(self.handles.as_raw_fd(), &mut interests, left)? {
                 continue;
             }
-            // What comes now may take all the time of a processor, and is not.
-            drop(urgent);
+            if calls_back {
+                // What comes now is not ours, and may take all the time of a processor.
+                urgent = None;
+            }
             while let Some(signal) = incoming.as_ref().and_then(poll::SignalFd::next) {
                 // The command may have ended in the meantime.
                 let _ = self.handles.signal(signal);
@@ -539,6 +549,7 @@ impl Child {
                 self.end(End::Limit(Limit::Output))?;
             }
         };
+        drop(urgent);
         let mut outcome = outcome;
         for tap in &mut taps {
             // What was written before the end is still in the pipe; a process that got away and
@@ -649,6 +660,8 @@ impl Child {
             _ => None,
         };
         let end = match (self.status, self.killed) {
+            // It was our signal.
+            (Some(status), Some(end)) if decode(status) == End::Signalled(libc::SIGKILL) => end,
             (Some(status), _) => decode(status),
             (None, Some(end)) => end,
             // Somebody else killed the init program.

@@ -3,6 +3,7 @@
 
 mod cgroup;
 mod host;
+mod pace;
 mod priority;
 mod tmpfs;
 mod tree;
@@ -15,13 +16,10 @@ use sandboxlib_core::{Bound, Counter, Means, Outcome, TreeLimits};
 
 pub(super) use cgroup::Groups;
 pub(super) use host::{cgroups, proc_tells};
+use pace::Pace;
 pub(super) use priority::{Urgent, go_first, nice};
 use tmpfs::Mounts;
 use tree::{Survey, Tree};
-
-/// How often the processes are looked at. A page fault takes a quarter of a microsecond at best,
-/// so what a processor can fill in this time is less than 200 MiB.
-const OFTEN: Duration = Duration::from_millis(10);
 
 /// How often what the kernel holds by itself is asked for, and processor time that cannot be used
 /// up before.
@@ -38,6 +36,9 @@ pub(super) struct Monitor {
     /// Whether a limit is held by looking at the processes.
     looks: bool,
     next: Instant,
+    pace: Pace,
+    /// How much of the limits of memory and processes was used the last time.
+    shares: [f64; 2],
     /// Whether memory was beyond its limit the last time, too.
     doubtful: bool,
     peak_memory: u64,
@@ -59,6 +60,8 @@ impl Monitor {
             tmpfs: Mounts::new(tmpfs),
             looks,
             next: Instant::now(),
+            pace: Pace::new(Instant::now()),
+            shares: [0.0; 2],
             doubtful: false,
             peak_memory: 0,
             cpu: (Duration::ZERO, Duration::ZERO),
@@ -77,14 +80,14 @@ impl Monitor {
 
     /// Looks, and tells which limit is exceeded.
     pub(super) fn look(&mut self) -> Option<Limit> {
-        let began = Instant::now();
+        let began = pace::used();
         let exceeded = self.ask_groups().or_else(|| self.look_at_processes());
         let now = Instant::now();
         let pause = if self.doubtful {
             Duration::from_millis(4)
         } else if self.often() {
-            // It may not cost more than a few hundredths of a processor.
-            OFTEN.max((now - began) * 20)
+            let cost = pace::used().saturating_sub(began);
+            self.pace.pause(now, self.shares, cost)
         } else {
             SELDOM
         };
@@ -118,6 +121,7 @@ impl Monitor {
         let processes = processes.filter(|bound| bound.by == Counter::Accounting);
         let most = processes.map_or(u64::MAX, |bound| bound.most);
         let survey = self.tree.survey(memory.is_some(), most);
+        self.shares[0] = share(survey.tasks, most);
         if survey.tasks > most {
             return Some(Limit::Processes);
         }
@@ -142,6 +146,7 @@ impl Monitor {
             used = self.tree.exact_memory().with_files(files);
         }
         self.peak_memory = self.peak_memory.max(used);
+        self.shares[1] = share(used, most);
         if used <= most {
             self.doubtful = false;
             return false;
@@ -160,27 +165,10 @@ impl Monitor {
     }
 
     /// Kills all that is left of the sandbox but its init program: what a control group holds, and
-    /// what descends from the init program. Where no process id namespace does it, processes that
-    /// left their group are found so.
+    /// what descends from the init program.
     pub(super) fn kill(&mut self) {
         self.groups.kill();
-        // A process that is born while the others are looked at is found the next time.
-        for _ in 0..50 {
-            self.tree.survey(false, u64::MAX);
-
-            if self.tree.members().next().is_none() {
-                return;
-            }
-            for pid in self.tree.members() {
-                let Some(pidfd) = cgroup::pidfd(pid) else {
-                    continue;
-                };
-                // Its number was another's if it is not the one that was found.
-                if self.tree.still_there(pid) {
-                    let _ = super::process::send_signal(&pidfd, libc::SIGKILL);
-                }
-            }
-        }
+        self.tree.kill();
     }
 
     /// Of a sandbox that has ended, what it wrote is still there.
@@ -212,6 +200,19 @@ impl Monitor {
         }
         let used = outcome.user + outcome.system;
         exceeded.or((used >= limit.most).then_some(Limit::CpuTime))
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "it is an estimate")]
+fn share(used: u64, most: u64) -> f64 {
+    used as f64 / most.max(1) as f64
+}
+
+/// Kills what descends from the init program `init`, which goes on. Where no process id namespace
+/// does it, processes that left their group are found so.
+pub(super) fn kill_below(init: u32) {
+    if let Ok(init) = libc::pid_t::try_from(init) {
+        Tree::new(init).kill();
     }
 }
 

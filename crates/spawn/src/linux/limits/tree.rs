@@ -1,9 +1,17 @@
 //! What all processes of a sandbox use together, added up from procfs (proc(5)).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::thread::sleep;
 use std::time::Duration;
 
 use super::super::facts::{number, whole};
+use super::super::process::send_signal;
+use super::cgroup::pidfd;
+use super::host::proc_tells;
+
+/// How often processes are looked for that are to be killed: those that were born meanwhile, and
+/// those that take some time to end.
+const ROUNDS: u32 = 500;
 
 /// What was found at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,12 +47,24 @@ impl Memory {
     }
 }
 
+/// What a process is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It runs, or waits for something.
+    Active,
+    /// By a signal, or by whoever traces it.
+    Stopped,
+    /// It has ended, and nobody has waited for it.
+    Dead,
+}
+
 /// One process.
 #[derive(Debug, Clone, Copy)]
 struct Process {
     pid: libc::pid_t,
     parent: libc::pid_t,
     threads: u64,
+    state: State,
     /// Its own time: user, and kernel.
     own: (u64, u64),
     /// That of its children that it has waited for.
@@ -138,10 +158,67 @@ impl Tree {
         })
     }
 
-    /// The processes that were found last, without the init program.
-    pub(super) fn members(&self) -> impl Iterator<Item = libc::pid_t> {
-        let root = self.root;
-        self.found.iter().map(|p| p.pid).filter(move |p| *p != root)
+    /// Kills every process but the first.
+    pub(super) fn kill(&mut self) {
+        // Otherwise the numbers that are found mean others.
+        if !proc_tells() {
+            return;
+        }
+        // They are stopped first: the place of one that is killed is taken by the child of another,
+        // and where there are many they are faster than whoever kills them.
+        self.signal_all(libc::SIGSTOP, |process| process.state == State::Active);
+        let killed = self.signal_all(libc::SIGKILL, |process| process.state != State::Dead);
+        // The init program may have ended with the command, and then they are nobody's here.
+        let lives = |(pid, began): &(libc::pid_t, u64)| {
+            stat(*pid).is_some_and(|now| now.began == *began && now.state != State::Dead)
+        };
+        for _ in 0..ROUNDS {
+            if !killed.iter().any(lives) {
+                return;
+            }
+            sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Sends `signal` to every process but the first that it is for, until there is none. Those
+    /// that are born while the others are looked at are found the next time. Gives all whom it was
+    /// sent to, by their number and when they began.
+    fn signal_all(
+        &mut self,
+        signal: i32,
+        is_for: impl Fn(&Process) -> bool,
+    ) -> HashSet<(libc::pid_t, u64)> {
+        let mut reached = HashSet::new();
+        let mut nobody = false;
+        for _ in 0..ROUNDS {
+            self.survey(false, u64::MAX);
+            let root = self.root;
+            let found = self.found.iter().filter(|process| process.pid != root);
+            let mut found = found.filter(|process| is_for(process)).peekable();
+            if found.peek().is_none() {
+                // One whose parent ended while they were looked at was at neither place.
+                if std::mem::replace(&mut nobody, true) {
+                    break;
+                }
+                continue;
+            }
+            nobody = false;
+            let before = reached.len();
+            for process in found {
+                // Its number was another's if it is not the one that was found.
+                if let Some(pidfd) = pidfd(process.pid)
+                    && self.still_there(process.pid)
+                {
+                    let _ = send_signal(&pidfd, signal);
+                    reached.insert((process.pid, process.began));
+                }
+            }
+            if reached.len() == before {
+                // All of them know, and may need this processor to act on it.
+                sleep(Duration::from_millis(1));
+            }
+        }
+        reached
     }
 
     /// Whether the process `pid` is the one that was found last.
@@ -223,6 +300,11 @@ fn parse(pid: libc::pid_t, stat: &[u8]) -> Option<Process> {
         pid,
         parent: number(fields.get(1)?)?,
         threads: field(20)?,
+        state: match *fields.first()? {
+            b"Z" | b"X" => State::Dead,
+            b"T" | b"t" => State::Stopped,
+            _ => State::Active,
+        },
         own: (field(14)?, field(15)?),
         waited: (field(16)?, field(17)?),
         began: field(22)?,
@@ -281,7 +363,12 @@ mod tests {
         let process = parse(12, line).unwrap();
         assert_eq!((process.parent, process.threads), (7, 9));
         assert_eq!((process.own, process.waited), ((50, 60), (70, 80)));
-        assert_eq!(process.began, 555);
+        assert_eq!((process.began, process.state), (555, State::Active));
+        for (letter, state) in [(b'T', State::Stopped), (b'Z', State::Dead)] {
+            let mut line = line.to_vec();
+            line[15] = letter;
+            assert_eq!(parse(12, &line).unwrap().state, state);
+        }
         for short in [&b""[..], b"12 (a", b"12 (a) S 7 1", b"12 (a) S x 1"] {
             assert!(parse(12, short).is_none());
         }
@@ -300,6 +387,11 @@ mod tests {
             shared: 3,
         };
         assert_eq!((memory.with_files(2), memory.with_files(4)), (8, 9));
+    }
+
+    fn members(tree: &Tree) -> Vec<libc::pid_t> {
+        let pids = tree.found.iter().map(|process| process.pid);
+        pids.filter(|pid| *pid != tree.root).collect()
     }
 
     /// Both ways of finding processes find the same, and what they use.
@@ -322,7 +414,7 @@ mod tests {
             let survey = tree.survey(true, u64::MAX);
             assert_eq!(survey.tasks, 1, "the sleep");
             assert!(survey.memory.with_files(0) < 4 << 20);
-            assert_eq!(tree.members().count(), 1);
+            assert_eq!(members(&tree).len(), 1);
             assert_eq!(tree.survey(false, 0).tasks, 1);
             let mut above = Tree::new(libc::pid_t::try_from(std::process::id()).unwrap());
             above.lists_children &= lists_children;
@@ -336,12 +428,17 @@ mod tests {
         }
         let mut tree = Tree::new(pid);
         tree.survey(false, u64::MAX);
-        let sleeper = tree.members().next().unwrap();
+        let sleeper = members(&tree)[0];
         assert!(tree.still_there(sleeper) && !tree.still_there(pid + 100_000));
-        // SAFETY: kill takes numbers, and both are children of this test, not yet waited for.
-        unsafe {
-            libc::kill(sleeper, libc::SIGKILL);
-        }
+        assert!(tree.found.iter().all(|p| p.state == State::Active));
+        tree.kill();
+        // The shell, which goes on, has not waited for it.
+        tree.survey(false, u64::MAX);
+        let dead = tree.found.iter().filter(|p| p.state == State::Dead);
+        assert_eq!(
+            dead.map(|process| process.pid).collect::<Vec<_>>(),
+            [sleeper]
+        );
         child.kill().unwrap();
         child.wait().unwrap();
     }
