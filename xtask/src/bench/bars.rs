@@ -1,7 +1,7 @@
 //! What has to be shown: ratios between candidates, each with its bar.
 
 use super::candidate::{
-    BWRAP, CLI, CLI_SOFT, FLOOR, HEAP, NO_NETWORK, PID_1, PLAIN, PREPARED, SOFT, WARM,
+    BWRAP, CLI, CLI_SOFT, FLOOR, HEAP, NO_NETWORK, PID_1, PLAIN, PREPARED, SESSION, SOFT, WARM,
 };
 use super::measure::Samples;
 use super::report::{AT_LEAST, AT_MOST, Throughput, Verdict};
@@ -40,11 +40,12 @@ const fn bar(name: &'static str, to: &'static str, most: f64) -> Bar {
     }
 }
 
-pub(super) const BARS: [Bar; 11] = [
+pub(super) const BARS: [Bar; 12] = [
     bar(PREPARED, FLOOR, 1.25),
     bar(PREPARED, BWRAP, 0.42),
     bar(PID_1, FLOOR, 1.12),
     bar(WARM, PLAIN, 1.2),
+    bar(SESSION, PLAIN, 1.3),
     bar(CLI, BWRAP, 0.50),
     bar(HEAP, PREPARED, 1.1),
     bar(NO_NETWORK, PLAIN, 1.9),

@@ -18,6 +18,7 @@ pub(super) const NO_NETWORK: &str = "library, prepared, no network namespace";
 pub(super) const FLOOR_NO_NETWORK: &str = "floor, no network namespace";
 pub(super) const PID_1: &str = "library, prepared, command as pid 1";
 pub(super) const WARM: &str = "library, warm";
+pub(super) const SESSION: &str = "library, in a session";
 
 /// The command that all candidates run.
 pub(super) const COMMAND: &str = "/bin/true";
@@ -61,7 +62,8 @@ pub(super) fn ours(place: &Place) -> Vec<Candidate> {
         (HEAP, library(&["--heap", "1024"])),
         (COLD, library(&["--cold"])),
         (PID_1, not_there("way to run the command as pid 1")),
-        (WARM, not_there("sandboxes that stand ready")),
+        (WARM, library(&["--warm", "4"])),
+        (SESSION, library(&["--session"])),
         (CLI, cli(place, &[], 0)),
         (CLI_SOFT, cli(place, &SOFT_OPTIONS, 0)),
     ]

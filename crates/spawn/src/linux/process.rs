@@ -401,9 +401,10 @@ impl Child {
             // It is told once, before anybody can see the end.
             let _ = verdict.set(limit);
         }
+        // What is below the first process of a session is not this command's alone.
+        let alone = !self.contained && !self.is_guest();
         match &mut self.monitor {
-            // What is below the first process of a session is not this command's alone.
-            _ if self.contained || self.is_guest() => {}
+            _ if !alone => {}
             Some(monitor) => monitor.kill(),
             None => limits::kill_below(self.pid),
         }
