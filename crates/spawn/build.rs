@@ -14,6 +14,7 @@ const SOURCES: &[&str] = &[
     "src/init/support.rs",
     "src/init/exec.rs",
     "src/init/limits.rs",
+    "src/init/terminal.rs",
     "src/linux/raw.rs",
     "src/linux/raw_aarch64.rs",
     "src/linux/raw_x86_64.rs",

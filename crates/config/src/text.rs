@@ -82,6 +82,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `cgroup`: where control groups may be made.
     pub control_groups: Option<ControlGroups>,
+    /// `tty`: whether the command has a terminal of its own.
+    pub tty: Option<bool>,
     /// `command`: the program and its arguments.
     pub command: Option<Vec<OsString>>,
 }
@@ -246,6 +248,7 @@ impl Settings {
             inherit_env: self.inherit_env.or(lower.inherit_env),
             limits: self.limits.over(lower.limits),
             control_groups: self.control_groups.or(lower.control_groups),
+            tty: self.tty.or(lower.tty),
             command: self.command.or(lower.command),
         }
     }

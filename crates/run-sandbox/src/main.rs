@@ -11,6 +11,7 @@ mod parse;
 mod render;
 mod report;
 mod settings;
+mod terminal;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -163,14 +164,18 @@ fn start_and_wait(prepared: &sandboxlib::Prepared, run: &Run) -> Result<Outcome,
         command.env(name, value);
     }
     let counts_output = run.config.limits.output.is_some();
-    if counts_output {
+    if run.tty {
+        terminal::give(&mut command, counts_output)?;
+    } else if counts_output {
         command.stdout(Stdio::Piped).stderr(Stdio::Piped);
     }
     // From here on no signal is lost: it waits until there is a command to give it to.
     sandboxlib::spawn::block_signals(SIGNALS_TO_FORWARD)
         .map_err(|e| format!("cannot block signals: {}", settings::system(&e)))?;
     let mut child = command.spawn()?;
-    Ok(if counts_output {
+    Ok(if run.tty {
+        child.wait_interactive(SIGNALS_TO_FORWARD)?
+    } else if counts_output {
         child.wait_relaying(SIGNALS_TO_FORWARD)?
     } else {
         child.wait_forwarding(SIGNALS_TO_FORWARD)?

@@ -101,6 +101,7 @@ pub(crate) enum Id {
     Mask,
     Memory,
     Network,
+    NoTty,
     OpenFiles,
     Output,
     Perms,
@@ -120,6 +121,7 @@ pub(crate) enum Id {
     Symlink,
     Timeout,
     Tmpfs,
+    Tty,
     Uid,
     Verbose,
     Version,
@@ -520,6 +522,25 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "pass on the whole environment of the caller",
     ),
     option(
+        Id::Tty,
+        Group::Run,
+        &["tty"],
+        &[],
+        "give COMMAND a terminal of its own",
+    )
+    .more(
+        "This is so by itself where standard input and output are terminals and COMMAND is a shell. \
+             Keys and changes of the size are passed on to it; COMMAND cannot type into the \
+             caller's. With standard input from elsewhere, what comes from there is typed.",
+    ),
+    option(
+        Id::NoTty,
+        Group::Run,
+        &["no-tty"],
+        &[],
+        "leave COMMAND with the standard streams of the caller",
+    ),
+    option(
         Id::Timeout,
         Group::Limits,
         &["timeout"],
@@ -573,7 +594,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     )
     .more(
         "They are pipes then, and not the terminal or file that run-sandbox has, to which it \
-             copies them. To print more ends the run.",
+             copies them; with --tty, that terminal. To print more ends the run.",
     ),
     option(
         Id::FileSize,

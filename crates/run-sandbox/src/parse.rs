@@ -336,6 +336,8 @@ fn take(
             set.env.insert(name, value);
         }
         Id::InheritEnv => set.inherit_env = Some(true),
+        Id::Tty => set.tty = Some(true),
+        Id::NoTty => set.tty = Some(false),
         Id::Timeout => set.limits.wall = Some(given.read(parse_duration)?),
         Id::KillAfter => set.limits.kill_after = Some(given.read(parse_duration)?),
         Id::CpuTime => set.limits.cpu_time = Some(given.read(parse_duration)?),

@@ -471,6 +471,7 @@ struct RawSettings {
     output: Option<Text<Size>>,
     kill_after: Option<Text<Duration>>,
     cgroup: Option<Text<ControlGroups>>,
+    tty: Option<bool>,
     command: Option<Command>,
 }
 
@@ -535,6 +536,7 @@ impl RawSettings {
                 kill_after: self.kill_after.map(|Text(time)| time),
             },
             control_groups: self.cgroup.map(|Text(groups)| groups),
+            tty: self.tty,
             command: self.command.map(|Command(words)| words),
         })
     }

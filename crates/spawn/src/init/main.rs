@@ -6,11 +6,13 @@
 //! library carries it. In a process id namespace it is process 1, so its end is the end of all
 //! the others; elsewhere it is the subreaper of what the command leaves, as far as that goes.
 //!
-//! Arguments: `sandbox-init CONTROL FILTER LENGTH LIMITS NICE COUNT CANDIDATE... ARGV...`. CONTROL is the
+//! Arguments: `sandbox-init CONTROL FILTER LENGTH LIMITS NICE COUNT PROCFS TERMINAL CANDIDATE...
+//! ARGV...`. CONTROL is the
 //! descriptor of the control socket. FILTER is that of a file with LENGTH instructions of a system
 //! call filter, which binds the command and not this program; 0 for none. LIMITS are pairs of
 //! numbers, `RESOURCE=MOST,...` as setrlimit(2) has them, which bind the command too. NICE
-//! is 20 less the nice value of the command (nice(2)), and 0 to leave it. CANDIDATEs are COUNT
+//! is 20 less the nice value of the command (nice(2)), and 0 to leave it. TERMINAL says what
+//! terminal the command gets (see the module of that name). CANDIDATEs are COUNT
 //! paths of which the first that can be executed is the command, ARGV are its arguments from the
 //! 0th.
 
@@ -25,11 +27,13 @@ mod raw;
 mod wire;
 
 mod support;
+mod terminal;
 
 use core::ptr;
 
 use exec::Refusal;
 use raw::{Errno, Fd, arg, nr};
+use terminal::Terminal;
 use wire::{Message, kind};
 
 const ECHILD: Errno = 10;
@@ -50,6 +54,7 @@ struct Command {
     limits: *const u8,
     nice: usize,
     filter: Filter,
+    terminal: Option<Terminal>,
     failure: Failure,
 }
 
@@ -65,6 +70,7 @@ struct Filter {
 #[derive(Clone, Copy)]
 enum Failure {
     Nowhere,
+    AtTerminal(Errno),
     AtLimits(Errno),
     AtFilter(Errno),
     AtExec(Errno),
@@ -85,7 +91,7 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
         (numbers, argv.add(argc + 1))
     };
     // SAFETY: as above.
-    let limits = unsafe { *argv.add(4) };
+    let (limits, terminal) = unsafe { (*argv.add(4), *argv.add(8)) };
     let [Some(control), Some(filter), Some(len), Some(nice), Some(count), Some(directory)] =
         numbers
     else {
@@ -102,7 +108,12 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
     harden(control, first_process);
     let filter = match map_filter(filter, len) {
         Ok(filter) => filter,
-        Err(errno) => filter_failed(control, errno),
+        Err(errno) => failed(control, kind::FILTER_FAILED, errno),
+    };
+    // SAFETY: an argument of this program.
+    let terminal = match unsafe { terminal::make(terminal, control) } {
+        Ok(terminal) => terminal,
+        Err(errno) => failed(control, kind::TERMINAL_FAILED, errno),
     };
     // SAFETY: FIXED + count < argc, so both pointers are within argv.
     let (candidates, command_argv) = unsafe { (argv.add(FIXED), argv.add(FIXED + count)) };
@@ -114,6 +125,7 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
         limits,
         nice,
         filter,
+        terminal,
         failure: Failure::Nowhere,
     };
     let Some(signals) = watch_children() else { raw::exit(125) };
@@ -142,7 +154,7 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
 }
 
 /// Arguments before the candidates.
-const FIXED: usize = 8;
+const FIXED: usize = 9;
 
 /// Makes the directory `fd` the working directory: where the caller's set-up had to leave it, it
 /// is outside of the sandbox, and nothing may begin there.
@@ -181,8 +193,8 @@ fn load(filter: &Filter) -> Result<(), Errno> {
     unsafe { raw::call(nr::SECCOMP, args) }.map(drop)
 }
 
-fn filter_failed(control: Fd, errno: Errno) -> ! {
-    let mut message = Message::new(kind::FILTER_FAILED);
+fn failed(control: Fd, kind: u32, errno: Errno) -> ! {
+    let mut message = Message::new(kind);
     message.errno = errno;
     let _ = raw::send(control, message.bytes());
     raw::exit(127)
@@ -253,11 +265,15 @@ extern "C" fn become_command(shared: *mut u8) -> ! {
     const SIG_SETMASK: usize = 2;
     // SAFETY: numbers, and a pointer to a live mask of 8 bytes.
     unsafe {
-        if command.own_group {
+        if command.own_group && command.terminal.is_none() {
             let _ = raw::call(nr::SETPGID, [0; 6]);
         }
         let args = [SIG_SETMASK, &raw const none as usize, 0, 8, 0, 0];
         let _ = raw::call(nr::RT_SIGPROCMASK, args);
+    }
+    if let Some(Err(errno)) = command.terminal.map(terminal::take) {
+        command.failure = Failure::AtTerminal(errno);
+        raw::exit(127)
     }
     if command.nice != 0 {
         limits::be_nice(command.nice);
@@ -342,6 +358,7 @@ unsafe fn start_by(sharing: usize, command: *mut Command) -> Result<i32, Refusal
         Ok(pid) => match unsafe { ptr::read_volatile(&raw const (*command).failure) } {
             Failure::Nowhere => Ok(pid as i32),
             Failure::AtExec(errno) => Err(Refusal::Exec(errno)),
+            Failure::AtTerminal(errno) => Err(Refusal::Other { kind: kind::TERMINAL_FAILED, errno }),
             Failure::AtLimits(errno) => Err(Refusal::Other { kind: kind::LIMITS_FAILED, errno }),
             Failure::AtFilter(errno) => Err(Refusal::Other { kind: kind::FILTER_FAILED, errno }),
         },

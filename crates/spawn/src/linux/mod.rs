@@ -1,5 +1,6 @@
 //! Linux: clone(2) with the caller's memory, the new mount API, pidfds.
 
+mod console;
 mod diagnose;
 mod doctor;
 mod dumpable;
@@ -24,6 +25,7 @@ mod setup;
 mod sockets;
 mod start;
 mod sys;
+mod terminal;
 mod view;
 mod wire;
 

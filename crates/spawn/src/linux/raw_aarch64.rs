@@ -47,6 +47,7 @@ pub(crate) mod nr {
     pub(crate) const SOCKET: usize = 198;
     pub(crate) const SENDTO: usize = 206;
     pub(crate) const RECVFROM: usize = 207;
+    pub(crate) const SENDMSG: usize = 211;
     pub(crate) const KEYCTL: usize = 219;
     pub(crate) const CLONE: usize = 220;
     pub(crate) const EXECVE: usize = 221;

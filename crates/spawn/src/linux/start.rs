@@ -18,6 +18,7 @@ use super::lower::{Lowered, map_text};
 use super::ops::{Action, Call, Op};
 use super::process::{Child, Control};
 use super::setup::{self, Birth, Tail};
+use super::terminal::{self, Terminal};
 use super::wire::{Message, kind, problem};
 use super::{init, raw};
 use crate::ask::{From, ask};
@@ -47,7 +48,8 @@ pub(super) fn start(
         Some(duplicate(init, top)?)
     };
     let init = moved.as_ref().map_or(init, |fd| fd.as_raw_fd());
-    let (streams, ours) = Streams::open(run, top)?;
+    let mut terminal = Terminal::new(run, lowered.ptmx.as_deref())?;
+    let (streams, ours) = Streams::open(run, top, terminal.as_mut())?;
     let (control, theirs) = Control::pair()?;
     let theirs = above(theirs, top)?;
     let held = match &lowered.filter {
@@ -70,6 +72,9 @@ pub(super) fn start(
         text(lowered.tree.as_ref().map_or(0, |_| nice()).to_string())?,
         text(strings.candidates.len().to_string())?,
         text(procfs.unwrap_or(0).to_string())?,
+        terminal
+            .as_ref()
+            .map_or_else(CString::default, |t| t.argument.clone()),
     ];
     let groups = match &lowered.tree {
         Some(tree) => Some(Groups::make(tree).map_err(|e| groups_error(lowered, steps, e))?),
@@ -124,8 +129,16 @@ pub(super) fn start(
         go_first(pid);
     }
     drop(theirs);
-    let told = write_maps(lowered, &mut child)
-        .and_then(|()| hear(&mut child, birth.tail, lowered, steps, run));
+    let told = write_maps(lowered, &mut child).and_then(|()| {
+        hear(
+            &mut child,
+            birth.tail,
+            lowered,
+            steps,
+            run,
+            terminal.as_ref(),
+        )
+    });
     drop(held_groups);
     // Until here the child may use what this frame holds.
     if let Err(error) = told {
@@ -195,7 +208,11 @@ struct Streams {
 }
 
 impl Streams {
-    fn open(run: &Run, top: RawFd) -> Result<(Self, Ends), SpawnError> {
+    fn open(
+        run: &Run,
+        top: RawFd,
+        terminal: Option<&mut Terminal>,
+    ) -> Result<(Self, Ends), SpawnError> {
         let mut ends = Ends::default();
         let mut held = Vec::new();
         let mut moves = Vec::new();
@@ -208,13 +225,17 @@ impl Streams {
         let mut merged = false;
         for (number, stdio) in [(0, &run.stdin), (1, &run.stdout), (2, &run.stderr)] {
             match stdio {
+                _ if terminal.as_ref().is_some_and(|t| t.is_stream(number)) => {
+                    let theirs = terminal.as_ref().and_then(|t| t.theirs.as_ref());
+                    match theirs {
+                        Some(theirs) => add(duplicate(theirs.as_raw_fd(), top)?, number)?,
+                        // Until the init program has opened it.
+                        None => add(null()?, number)?,
+                    }
+                }
                 Stdio::Inherit if stays_open(number) => {}
                 Stdio::Inherit => add(duplicate(number, top)?, number)?,
-                Stdio::Null => {
-                    let mode = fs::OpenOptions::new().read(true).write(true).to_owned();
-                    let null = mode.open("/dev/null").map_err(resources("/dev/null"))?;
-                    add(null.into(), number)?;
-                }
+                Stdio::Null => add(null()?, number)?,
                 Stdio::Piped => {
                     let (read, write) = io::pipe().map_err(resources("a pipe"))?;
                     if number == 0 {
@@ -244,6 +265,9 @@ impl Streams {
                 ));
             }
             add(duplicate(fd.as_raw_fd(), top)?, *number)?;
+        }
+        if let Some(terminal) = terminal {
+            terminal.ends(&mut ends)?;
         }
         if merged {
             // By now 1 is where standard output leads.
@@ -300,12 +324,13 @@ fn duplicate(fd: RawFd, top: RawFd) -> Result<OwnedFd, SpawnError> {
     if fd > 2 || error.raw_os_error() != Some(libc::EBADF) {
         return Err(resources("a duplicate of a file descriptor")(error));
     }
-    let null = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .to_owned()
-        .open("/dev/null");
-    above(null.map_err(resources("/dev/null"))?.into(), top)
+    above(null()?, top)
+}
+
+fn null() -> Result<OwnedFd, SpawnError> {
+    let mode = fs::OpenOptions::new().read(true).write(true).to_owned();
+    let null = mode.open("/dev/null").map_err(resources("/dev/null"))?;
+    Ok(null.into())
 }
 
 /// Memory for the child's stack, with a page below it that faults.
@@ -452,6 +477,10 @@ fn write_maps(lowered: &Lowered, child: &mut Child) -> Result<(), SpawnError> {
             source,
         )
     })?;
+    go_on(child)
+}
+
+fn go_on(child: &Child) -> Result<(), SpawnError> {
     child
         .control()
         .say(&Message::new(kind::GO))
@@ -488,15 +517,28 @@ fn hear(
     lowered: &Lowered,
     steps: &[sandboxlib_core::Step],
     run: &Run,
+    terminal: Option<&Terminal>,
 ) -> Result<(), SpawnError> {
-    let mut message = match child.first_word() {
-        Ok(Some(message)) => message,
+    let (mut message, file) = match child.first_word() {
+        Ok(Some(word)) => word,
         Ok(None) => {
             let source = io::Error::other("it ended without a word");
             return Err(SpawnError::new(FailedStep::Died, source));
         }
         Err(error) => return Err(resources("the control socket")(error)),
     };
+    match (message.kind, terminal) {
+        (kind::TERMINAL, Some(terminal)) => {
+            child.connect(terminal.opened(file)?);
+            go_on(child)?;
+            return hear(child, tail, lowered, steps, run, None);
+        }
+        (kind::TERMINAL_FAILED, _) => {
+            let source = io::Error::from_raw_os_error(message.errno);
+            return Err(terminal::failed(source));
+        }
+        _ => {}
+    }
     match message.kind {
         kind::STARTED => Ok(()),
         kind::EXEC_FAILED => Err(exec_error(&message, run)),

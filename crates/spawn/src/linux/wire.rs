@@ -38,7 +38,12 @@ pub(crate) mod kind {
     pub(crate) const FILTER_FAILED: u32 = 7;
     /// Init to parent: the limits of the command could not be set, with `errno`.
     pub(crate) const LIMITS_FAILED: u32 = 8;
-    /// Parent to child: the id maps are written.
+    /// Init to parent: here is the parent's end of the command's terminal, a descriptor. The init
+    /// program waits for [`GO`].
+    pub(crate) const TERMINAL: u32 = 20;
+    /// Init to parent: the command could not have its terminal, because of `errno`.
+    pub(crate) const TERMINAL_FAILED: u32 = 21;
+    /// Parent to child: the id maps are written; or to init: the terminal is set up.
     pub(crate) const GO: u32 = 5;
     /// Parent to init: send signal `a` to the command.
     pub(crate) const SIGNAL: u32 = 6;
