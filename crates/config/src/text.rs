@@ -1,6 +1,7 @@
 //! The settings that a person writes down, in a configuration file or on a command line.
 
 mod filter;
+mod named;
 #[cfg(test)]
 mod properties;
 mod read;
@@ -16,6 +17,7 @@ use crate::{
     MountKind, Network, Root, RootAccess, SandboxPath, Seccomp, UserNamespace,
 };
 
+pub use named::{Definition, ExtendsError, SandboxName};
 pub use value::{
     ValueError, parse_count, parse_duration, parse_permissions, parse_size, parse_size_or_none,
 };

@@ -13,8 +13,9 @@ pub(crate) const USAGE: &str = "run-sandbox [OPTIONS] SANDBOX [--] [COMMAND [ARG
 
 /// What it does, in paragraphs.
 pub(crate) const DESCRIPTION: &[&str] = &[
-    "SANDBOX is a directory that COMMAND sees as its root, or / for the host's own root. \
-     Without COMMAND, /bin/sh is run. Options stand in front of SANDBOX; whatever follows COMMAND \
+    "SANDBOX is a directory that COMMAND sees as its root, / for the host's own root, or @NAME \
+     for what NAME.toml in the configuration directories says; a directory of such a name is \
+     ./@NAME. Without COMMAND, /bin/sh is run. Options stand in front of SANDBOX; whatever follows COMMAND \
      belongs to it.",
     "Unless told otherwise, COMMAND has no network but a loopback interface, sees no process but \
      its own, and has an empty environment but for PATH, and TERM on a terminal. /proc, a minimal \
@@ -97,6 +98,7 @@ pub(crate) enum Id {
     InheritEnv,
     Isolate,
     KillAfter,
+    List,
     MapSubordinate,
     Mask,
     Memory,
@@ -673,6 +675,16 @@ pub(crate) const OPTIONS: &[Opt] = &[
              can do all that a plain \"run-sandbox / true\" asks, and 1 if none can.",
     ),
     option(
+        Id::List,
+        Group::Telling,
+        &["list"],
+        &["FORMAT"],
+        "list the sandboxes that have a name",
+    )
+    .choices(&["text", "json"])
+    .optional()
+    .more("It stands alone. Those whose definitions are wrong are listed with what is wrong."),
+    option(
         Id::Report,
         Group::Telling,
         &["report"],
@@ -725,7 +737,7 @@ pub(crate) const EXIT_STATUS: &[(&str, &str)] = &[
     ("124", "the time was up"),
     (
         "137",
-        "COMMAND came to another limit, and had not ended with a status of its own",
+        "COMMAND came to another limit and had no status of its own",
     ),
     (
         "125",
@@ -751,6 +763,10 @@ pub(crate) const EXAMPLES: &[(&str, &str)] = &[
     (
         "Look at the plan for it",
         "run-sandbox --explain --read-only --bind . /build debian12",
+    ),
+    (
+        "Use what /etc/sandboxlib/build.toml defines",
+        "run-sandbox @build make check",
     ),
     (
         "Be root in a root of one's own",
