@@ -291,7 +291,7 @@ fn it_can_be_suspended_by_the_shell_that_started_it() {
 }
 
 /// Types a word as if on the keyboard, and says whether it was let.
-const TYPE: &str = "$r = 1; for (split //, \"echo gua\" . \"rded\\n\") { $r &&= ioctl(STDIN, 0x5412, $_) } \
+const TYPE: &str = "$r = 1; for (split //, \"echo gua\" . \"rd\\n\") { $r &&= ioctl(STDIN, 0x5412, $_) } \
                     print $r ? \"typ\" . \"ed\\n\" : \"refu\" . \"sed: $!\\n\"; sleep 1";
 
 #[test]
@@ -312,7 +312,7 @@ fn what_is_typed_inside_does_not_reach_the_terminal_outside() {
     let works = String::from_utf8_lossy(&terminal.shown()).contains("typed");
     terminal.expect("got:[");
     let got = terminal.expect("]");
-    assert_eq!(works, got == "echo guarded", "{got:?}");
+    assert_eq!(works, got == "echo guard", "{got:?}");
     terminal.wait();
     let tool = run_sandbox();
     for options in ["--tty", "--tty --seccomp none", "--no-tty --seccomp none"] {
@@ -356,6 +356,19 @@ fn everything_that_was_printed_arrives_however_slowly_it_is_read() {
     // The same into a pipe.
     let done = RunSandbox::new(root.path()).options("--tty").sh(script);
     assert!(done.good() == wanted.trim(), "{} bytes", done.bytes.len());
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_it() {
+    let Some(root) = TinyRoot::new() else { return };
+    let sandbox = RunSandbox::new(root.path()).options("--tty --timeout 15s");
+    let mut child = sandbox.start_sh("while :; do echo y; done");
+    let mut line = [0; 3];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
+    assert_eq!(&line, b"y\r\n");
+    drop(child.stdout.take());
+    // By SIGHUP, as where a terminal goes away.
+    assert_eq!(child.wait().unwrap().code(), Some(129));
 }
 
 #[test]

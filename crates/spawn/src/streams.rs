@@ -12,6 +12,8 @@ pub(crate) struct Ends {
     pub(crate) stderr: Option<File>,
     /// Where the command has a terminal: the other end of it.
     pub(crate) terminal: Option<File>,
+    /// The stream that is that other end too.
+    pub(crate) shown: Option<Stream>,
 }
 
 /// One of the two streams that a command writes.
@@ -169,6 +171,12 @@ impl<'a> Tap<'a> {
             },
         }
         Ok(())
+    }
+
+    /// Whether nothing more is read: it has ended, or nobody takes it.
+    #[allow(dead_code, reason = "Linux alone has terminals for commands")]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.from.is_none()
     }
 
     /// Reads no more. What was read is still passed on.

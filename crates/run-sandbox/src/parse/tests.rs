@@ -37,7 +37,7 @@ fn the_parser_takes_every_option_under_every_name() {
             if matches!(opt.id, Id::Size | Id::Perms | Id::Cover) {
                 words.extend(["--tmpfs".to_owned(), "/x".to_owned()]);
             }
-            if opt.id != Id::Doctor {
+            if !matches!(opt.id, Id::Doctor | Id::List) {
                 words.push("/".to_owned());
             }
             let shown = format!("{words:?}");
@@ -45,7 +45,7 @@ fn the_parser_takes_every_option_under_every_name() {
         }
         for choice in opt.choices {
             let word = format!("--{}={choice}", opt.long[0]);
-            let words = if opt.id == Id::Doctor {
+            let words = if matches!(opt.id, Id::Doctor | Id::List) {
                 vec![word.as_str()]
             } else {
                 vec![word.as_str(), "/"]

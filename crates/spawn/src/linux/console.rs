@@ -115,7 +115,7 @@ impl Console {
             self.keyboard.read();
             if self.keyboard.is_terminal && self.keyboard.from.is_none() {
                 // There is nobody any more.
-                self.hang_up_at = Some(Instant::now());
+                self.hang_up();
             }
         } else {
             self.keyboard.write();
@@ -144,6 +144,11 @@ impl Console {
             _ => {}
         }
         self.forwarded.contains(&signal)
+    }
+
+    /// Has the terminal hang up as soon as somebody asks.
+    pub(super) fn hang_up(&mut self) {
+        self.hang_up_at = Some(Instant::now());
     }
 
     /// When there is something to see to.

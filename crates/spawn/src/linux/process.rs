@@ -144,6 +144,8 @@ pub struct Child {
     pub stderr: Option<File>,
     /// The other end of the command's terminal, if it has one.
     terminal: Option<File>,
+    /// The stream that is that other end too.
+    shown: Option<Stream>,
     pid: u32,
     handles: Signaller,
     began: Instant,
@@ -176,6 +178,7 @@ impl Child {
             stdout: ends.stdout,
             stderr: ends.stderr,
             terminal: ends.terminal,
+            shown: ends.shown,
             pid,
             handles: Signaller {
                 control: Arc::new(control),
@@ -199,6 +202,8 @@ impl Child {
     pub(super) fn connect(&mut self, ends: Ends) {
         self.stdin = ends.stdin.or(self.stdin.take());
         self.stdout = ends.stdout.or(self.stdout.take());
+        self.stderr = ends.stderr.or(self.stderr.take());
+        self.shown = ends.shown;
         self.terminal = ends.terminal;
     }
 
@@ -341,7 +346,11 @@ impl Child {
         };
         let keys = self.stdin.take();
         let mut console = Console::new(terminal, keys, signals, self.limits.kill_after)?;
-        let sinks = [Sink::Fd(console.screen()), Sink::Fd(2)];
+        let screen = Sink::Fd(console.screen());
+        let sinks = match self.shown {
+            Some(Stream::Stderr) => [Sink::Fd(1), screen],
+            _ => [screen, Sink::Fd(2)],
+        };
         let incoming = console.signals();
         self.wait_tapping(sinks.map(Some), &incoming, Some(&mut console))
             .map(|(outcome, _)| outcome)
@@ -406,6 +415,11 @@ impl Child {
             tap(Stream::Stdout, &mut self.stdout, out)?,
             tap(Stream::Stderr, &mut self.stderr, err)?,
         ];
+        let screen = self.shown.map(|stream| match stream {
+            Stream::Stdout => 0,
+            Stream::Stderr => 1,
+        });
+        let screen = screen.filter(|n| !taps[*n].is_closed());
         let incoming = match signals {
             [] => None,
             signals => Some(poll::SignalFd::new(signals)?),
@@ -454,6 +468,13 @@ impl Child {
             for (tap, interest) in taps.iter_mut().zip(&interests[1..3]) {
                 if interest.ready() {
                     tap.turn()?;
+                }
+            }
+            if screen.is_some_and(|n| taps[n].is_closed()) {
+                // Where nobody looks any more a terminal hangs up, as a pipe breaks.
+                self.terminal = None;
+                if let Some(console) = &mut console {
+                    console.hang_up();
                 }
             }
             if taps.iter().any(Tap::is_over) && self.killed.is_none() {

@@ -12,7 +12,7 @@ use sandboxlib_mount::PlanStep;
 
 use super::wire::Message;
 use crate::run::{Run, Stdio};
-use crate::streams::Ends;
+use crate::streams::{Ends, Stream};
 use crate::tty::Tty;
 use crate::words::text;
 
@@ -109,9 +109,15 @@ impl Terminal {
         if self.streams[0] {
             ends.stdin = Some(ours.try_clone()?);
         }
-        // What is printed on standard error goes the same way.
-        if self.streams[1] || self.streams[2] {
-            ends.stdout = Some(ours.try_clone()?);
+        // What is printed on standard error, where both lead there, comes out with the rest.
+        let (end, stream) = match self.streams {
+            [_, true, _] => (&mut ends.stdout, Some(Stream::Stdout)),
+            [_, _, true] => (&mut ends.stderr, Some(Stream::Stderr)),
+            _ => (&mut None, None),
+        };
+        ends.shown = stream;
+        if stream.is_some() {
+            *end = Some(ours.try_clone()?);
         }
         ends.terminal = Some(ours);
         Ok(())
@@ -184,4 +190,101 @@ pub(super) fn receive(control: RawFd) -> Option<(Message, Option<OwnedFd>)> {
         file = Some(unsafe { OwnedFd::from_raw_fd(libc::CMSG_DATA(header).cast::<i32>().read()) });
     }
     (usize::try_from(got) == Ok(Message::SIZE)).then_some((message, file))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use sandboxlib_config::{Access, SandboxPath};
+    use sandboxlib_mount::{Attributes, BindSource, Node};
+
+    use super::*;
+    use crate::tty::WindowSize;
+
+    #[test]
+    fn terminals_are_where_devpts_is_seen() {
+        let at = |path: &str| SandboxPath::new(path).unwrap();
+        let devpts = |path: &str| PlanStep::Devpts { to: at(path) };
+        let tmpfs = |path: &str| PlanStep::Tmpfs {
+            to: at(path),
+            size: None,
+            mode: 0o755,
+        };
+        let bind = |path: &str| PlanStep::Bind {
+            from: BindSource::Root(at("/x")),
+            to: at(path),
+            node: Node::Dir,
+            attributes: Attributes {
+                access: Access::ReadOnly,
+                devices: false,
+            },
+        };
+        for (steps, wanted) in [
+            (vec![], None),
+            (
+                vec![tmpfs("/dev"), devpts("/dev/pts")],
+                Some("/dev/pts/ptmx"),
+            ),
+            (
+                vec![devpts("/dev/pts"), tmpfs("/dev/shm")],
+                Some("/dev/pts/ptmx"),
+            ),
+            (vec![devpts("/dev/pts"), bind("/dev")], None),
+            (vec![devpts("/dev/pts"), tmpfs("/dev/pts")], None),
+            (
+                vec![devpts("/dev/pts"), bind("/dev"), devpts("/d/pts")],
+                Some("/d/pts/ptmx"),
+            ),
+        ] {
+            let mut ptmx = None;
+            for step in &steps {
+                ptmx_after(step, &mut ptmx).unwrap();
+            }
+            let found = ptmx.as_ref().map(|path| path.to_str().unwrap());
+            assert_eq!(found, wanted, "{steps:?}");
+        }
+    }
+
+    #[test]
+    fn the_ends_of_a_terminal_of_the_hosts_belong_together() {
+        let size = WindowSize {
+            rows: 12,
+            columns: 34,
+        };
+        let (mut ours, theirs) = open_on_host().unwrap();
+        Tty::new(size).set_up(ours.as_fd()).unwrap();
+        let mut theirs = File::from(theirs);
+        ours.write_all(b"typed\n").unwrap();
+        let mut got = [0; 6];
+        theirs.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"typed\n");
+        // Which was echoed.
+        let mut got = [0; 7];
+        ours.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"typed\r\n");
+    }
+
+    #[test]
+    fn a_run_without_a_stream_for_it_gets_no_terminal() {
+        let mut run = Run::new("x");
+        assert!(Terminal::new(&run, None).unwrap().is_none());
+        let size = WindowSize {
+            rows: 24,
+            columns: 80,
+        };
+        run.tty = Some(Tty::new(size));
+        run.stdin = Stdio::Null;
+        run.stderr = Stdio::Stdout;
+        let terminal = Terminal::new(&run, Some(c"/dev/pts/ptmx"))
+            .unwrap()
+            .unwrap();
+        assert_eq!(terminal.argument.as_c_str(), c"6:/dev/pts/ptmx");
+        assert!(terminal.theirs.is_none() && terminal.is_stream(2) && !terminal.is_stream(0));
+        let terminal = Terminal::new(&run, None).unwrap().unwrap();
+        assert_eq!(terminal.argument.as_c_str(), c"6:");
+        assert!(terminal.theirs.is_some());
+        run.stdout = Stdio::Null;
+        assert!(Terminal::new(&run, None).is_err());
+    }
 }

@@ -125,6 +125,7 @@ pub(super) fn start(actions: &[Action], steps: &[Step], run: &Run) -> Result<Chi
             .take()
             .map(|end| File::from(OwnedFd::from(end))),
         terminal: None,
+        shown: None,
     };
     let pid = libc::pid_t::try_from(process.id())
         .map_err(|e| resources("a process")(io::Error::other(e)))?;
