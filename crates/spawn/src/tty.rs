@@ -6,6 +6,16 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
+/// The modes of a terminal (termios(3)).
+#[derive(Clone, Copy)]
+struct Modes(libc::termios);
+
+impl fmt::Debug for Modes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Modes").finish_non_exhaustive()
+    }
+}
+
 /// A terminal of the command's own: a pseudoterminal (pty(7)) that is the controlling terminal of
 /// a session which the command leads. The standard streams for which nothing else is set lead to
 /// it.
@@ -23,16 +33,6 @@ pub struct WindowSize {
     pub rows: u16,
     /// Its width.
     pub columns: u16,
-}
-
-/// The modes of a terminal (termios(3)).
-#[derive(Clone, Copy)]
-struct Modes(libc::termios);
-
-impl fmt::Debug for Modes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Modes").finish_non_exhaustive()
-    }
 }
 
 impl Tty {
