@@ -10,7 +10,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -89,16 +89,18 @@ fn a_shell_has_its_own_terminal_and_job_control() {
     assert_eq!(terminal.wait().code(), Some(7));
 }
 
-/// Every backend that works here without a helper's being installed for another user.
+/// Every backend that works here.
 fn others() -> Vec<RunSandbox> {
     let root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    let via = |backend: &str| host().options(&format!("-e {backend} --prefer all --tty"));
     let mut found = Vec::new();
-    for (backend, helper) in [("bubblewrap", "/usr/bin/bwrap"), ("chroot", "/")] {
-        if !Path::new(helper).exists() {
-            skip("no bwrap (package bubblewrap)");
-        } else if backend != "chroot" || root {
-            found.push(host().options(&format!("-e {backend} --prefer all --tty")));
-        }
+    if Path::new("/usr/bin/bwrap").exists() {
+        found.push(via("bubblewrap"));
+    } else {
+        skip("no bwrap (package bubblewrap)");
+    }
+    if root {
+        found.push(via("chroot"));
     }
     // Without a /dev of its own, or with that of the host.
     found.push(host().options("--bare --host-secrets shown --tty"));
@@ -125,6 +127,29 @@ fn other_backends_have_a_terminal_of_the_hosts() {
         terminal.keys("exit 3\n");
         assert_eq!(terminal.wait().code(), Some(3));
     }
+}
+
+#[test]
+fn the_classic_command_line_at_a_terminal_has_job_control_too() {
+    if !host_can() {
+        return;
+    }
+    let beside = || run_sandbox().with_file_name("linux-user-chroot");
+    let program = std::env::var_os("LINUX_USER_CHROOT").map_or_else(beside, PathBuf::from);
+    if !program.exists() {
+        skip("no linux-user-chroot: run `cargo build -p linux-user-chroot`");
+        return;
+    }
+    let mut line = Command::new("env");
+    line.arg("PS1=<$?>")
+        .arg(program)
+        .args(["/", "bash", "--norc", "--noprofile", "--noediting"]);
+    let mut terminal = Terminal::start(&line);
+    terminal.expect("<0>");
+    assert!(terminal.modes().contains("-icanon"));
+    control_jobs(&mut terminal);
+    terminal.keys("exit 3\n");
+    assert_eq!(terminal.wait().code(), Some(3));
 }
 
 #[test]
