@@ -11,8 +11,10 @@ pub(crate) struct Ends {
     pub(crate) stdout: Option<File>,
     pub(crate) stderr: Option<File>,
     /// Where the command has a terminal: the other end of it.
+    #[allow(dead_code, reason = "Linux alone has terminals for commands")]
     pub(crate) terminal: Option<File>,
     /// The stream that is that other end too.
+    #[allow(dead_code, reason = "Linux alone has terminals for commands")]
     pub(crate) shown: Option<Stream>,
 }
 
