@@ -1,13 +1,13 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pty_process::Size;
-use pty_process::blocking::{self, Pts, Pty};
+use pty_process::blocking::{self, Pty};
 
 /// How long anything may take to appear.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Terminal {
     ours: Option<Arc<Pty>>,
     /// Kept open, so that it can be looked at when the program has ended.
-    theirs: Pts,
+    theirs: OwnedFd,
     child: Child,
     shown: Arc<Mutex<Vec<u8>>>,
     /// How much of it has been looked at.
@@ -44,17 +44,18 @@ impl Terminal {
     pub fn start_unread(command: &Command) -> Self {
         let (ours, theirs) = blocking::open().unwrap();
         ours.resize(Size::new(30, 100)).unwrap();
+        let kept = theirs.as_fd().try_clone_to_owned().unwrap();
         let child = blocking::Command::new(command.get_program())
             .args(command.get_args())
             .current_dir("/")
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
             .env("TERM", "vt100")
-            .spawn_borrowed(&theirs)
+            .spawn(theirs)
             .unwrap();
         Self {
             ours: Some(Arc::new(ours)),
-            theirs,
+            theirs: kept,
             child,
             shown: Arc::default(),
             seen: 0,
