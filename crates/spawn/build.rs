@@ -16,6 +16,7 @@ const SOURCES: &[&str] = &[
     "src/init/command.rs",
     "src/init/limits.rs",
     "src/init/order.rs",
+    "src/init/terminal.rs",
     "src/linux/raw.rs",
     "src/linux/raw_aarch64.rs",
     "src/linux/raw_x86_64.rs",

@@ -15,6 +15,7 @@ mod program;
 mod root;
 mod skip;
 pub mod snapshot;
+mod terminal;
 pub mod watch;
 
 pub use compile::Compiled;
@@ -22,3 +23,4 @@ pub use filter::Filter;
 pub use program::{Done, RunSandbox, run_sandbox};
 pub use root::{Lab, TinyRoot, install};
 pub use skip::{host_can, must_work, skip};
+pub use terminal::Terminal;

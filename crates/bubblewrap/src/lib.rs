@@ -84,7 +84,8 @@ impl Backend for Bubblewrap {
         call.before.extend(Step::keyring(config));
         add_limits(&mut call, config, facts, keep)?;
         call.arg("--json-status-fd").arg(HelperArg::Report);
-        call.args(["--die-with-parent", "--new-session"]);
+        call.arg("--die-with-parent");
+        call.arg(HelperArg::WithoutTerminal("--new-session".into()));
         if who.unshare {
             call.arg("--unshare-user");
         }

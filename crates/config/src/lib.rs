@@ -25,6 +25,7 @@ pub use seccomp::{
 };
 #[cfg(feature = "serde")]
 pub use text::{
-    HostSecrets, MountSetting, Namespace, Settings, SettingsError, ValueError, parse_count,
-    parse_duration, parse_permissions, parse_size, parse_size_or_none,
+    Definition, ExtendsError, HostSecrets, MountSetting, Namespace, SandboxName, Settings,
+    SettingsError, ValueError, parse_count, parse_duration, parse_permissions, parse_size,
+    parse_size_or_none,
 };

@@ -1,6 +1,7 @@
 //! The settings that a person writes down, in a configuration file or on a command line.
 
 mod filter;
+mod named;
 #[cfg(test)]
 mod properties;
 mod read;
@@ -16,6 +17,7 @@ use crate::{
     MountKind, Network, Root, RootAccess, SandboxPath, Seccomp, UserNamespace,
 };
 
+pub use named::{Definition, ExtendsError, SandboxName};
 pub use value::{
     ValueError, parse_count, parse_duration, parse_permissions, parse_size, parse_size_or_none,
 };
@@ -82,6 +84,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `cgroup`: where control groups may be made.
     pub control_groups: Option<ControlGroups>,
+    /// `tty`: whether the command has a terminal of its own.
+    pub tty: Option<bool>,
     /// `command`: the program and its arguments.
     pub command: Option<Vec<OsString>>,
 }
@@ -246,6 +250,7 @@ impl Settings {
             inherit_env: self.inherit_env.or(lower.inherit_env),
             limits: self.limits.over(lower.limits),
             control_groups: self.control_groups.or(lower.control_groups),
+            tty: self.tty.or(lower.tty),
             command: self.command.or(lower.command),
         }
     }

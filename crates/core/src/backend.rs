@@ -140,7 +140,9 @@ impl HelperCall {
     /// to run is described in angle brackets.
     pub fn arguments<'a>(&'a self, cwd: &'a SandboxPath) -> impl Iterator<Item = Cow<'a, OsStr>> {
         self.args.iter().map(|arg| match arg {
-            HelperArg::Text(text) => Cow::Borrowed(text.as_os_str()),
+            HelperArg::Text(text) | HelperArg::WithoutTerminal(text) => {
+                Cow::Borrowed(text.as_os_str())
+            }
             HelperArg::Cwd => Cow::Borrowed(cwd.as_path().as_os_str()),
             HelperArg::Data(data) => Cow::Owned(format!("<{} bytes>", data.len()).into()),
             HelperArg::Report => Cow::Owned("<report>".into()),
@@ -158,6 +160,9 @@ impl HelperCall {
 pub enum HelperArg {
     /// This text.
     Text(OsString),
+    /// This text, unless the command of the single run has a terminal of its own. It is then
+    /// started as the leader of a session, which the helper must not take it out of.
+    WithoutTerminal(OsString),
     /// The working directory of the single run, as seen inside.
     Cwd,
     /// The number of a descriptor from which the helper reads this.

@@ -5,12 +5,12 @@ mod args;
 mod layers;
 
 use std::error::Error as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use sandboxlib::{
     Config, End, Error, FeatureSet, Isolation, Network, Root, RootAccess, Sandbox, SandboxPath,
-    Seccomp,
+    Seccomp, Tty,
 };
 
 use args::{Args, Invocation};
@@ -73,11 +73,16 @@ fn run(args: Args) -> Result<ExitCode, Vec<String>> {
     let mut command = prepared.command(&args.program);
     command.args(&args.args).envs(std::env::vars_os());
     command.cwd(args.chdir);
+    // The classic program leaves the caller's terminal to whoever runs inside. A session of its
+    // own cannot have it, so it gets one like it.
+    if io::stdin().is_terminal() && io::stdout().is_terminal() && io::stderr().is_terminal() {
+        command.tty(Tty::like_callers());
+    }
     // From here on no signal is lost: it waits until there is a program to give it to.
     sandboxlib::spawn::block_signals(FORWARDED)
         .map_err(|e| vec![format!("cannot block signals: {e}")])?;
     let mut child = command.spawn().map_err(lines)?;
-    let outcome = child.wait_forwarding(FORWARDED).map_err(lines)?;
+    let outcome = child.wait_interactive(FORWARDED).map_err(lines)?;
     Ok(match outcome.end {
         End::Exited(status) => ExitCode::from(u8::try_from(status & 0xff).unwrap_or(1)),
         _ => ExitCode::FAILURE,

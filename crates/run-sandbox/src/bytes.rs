@@ -44,8 +44,12 @@ pub(crate) fn json(value: &impl serde::Serialize) -> serde_json::Result<String> 
 
 /// Reads a file that has no more than `mebibytes`: a device such as /dev/zero has no end.
 pub(crate) fn read(path: &Path, mebibytes: u64) -> io::Result<Vec<u8>> {
+    read_open(std::fs::File::open(path)?, mebibytes)
+}
+
+/// The same of one that is open.
+pub(crate) fn read_open(file: std::fs::File, mebibytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path)?;
     let read = file.take((mebibytes << 20) + 1).read_to_end(&mut bytes)?;
     match u64::try_from(read) {
         Ok(read) if read <= mebibytes << 20 => Ok(bytes),

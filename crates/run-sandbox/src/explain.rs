@@ -40,6 +40,9 @@ pub(crate) fn text(run: &Run, check: &Check) -> String {
         let _ = writeln!(out, "  {}={}", shown(name), shown(value));
     }
     let _ = writeln!(out, "working directory: {}", shown(run.directory.as_path()));
+    if run.tty {
+        let _ = writeln!(out, "terminal: of its own");
+    }
     if let Some(timeout) = run.config.limits.wall {
         let _ = writeln!(out, "timeout: {timeout:?}");
     }
@@ -107,6 +110,7 @@ struct Plan {
     helper: Option<Vec<String>>,
     environment: BTreeMap<String, String>,
     working_directory: String,
+    terminal: bool,
     timeout_seconds: Option<f64>,
     command: Vec<String>,
 }
@@ -152,6 +156,7 @@ pub(crate) fn json(run: &Run, check: &Check) -> serde_json::Result<String> {
             .map(|(n, v)| (escaped(n), escaped(v)))
             .collect(),
         working_directory: escaped(run.directory.as_path()),
+        terminal: run.tty,
         timeout_seconds: run.config.limits.wall.map(|time| time.as_secs_f64()),
         command,
     };

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use sandboxlib::config::{Seccomp, Settings};
+use sandboxlib::config::{Definition, Seccomp, Settings};
 use sandboxlib::core::CapSet;
 use toml::de::{DeTable, DeValue};
 
@@ -11,7 +11,7 @@ use crate::bytes::{self, shown};
 use crate::settings::system;
 
 /// How many mebibytes a file may have.
-const LARGEST: u64 = 16;
+pub(crate) const LARGEST: u64 = 16;
 
 /// A file that was read.
 #[derive(Debug)]
@@ -19,22 +19,28 @@ pub(crate) struct ConfigFile {
     path: PathBuf,
     text: String,
     /// What it says, with every path of the host made absolute.
-    pub(crate) settings: Settings,
+    pub(crate) definition: Definition,
 }
 
 /// Reads `path`. The error is a message with the place in the file.
 pub(crate) fn read(path: &Path) -> Result<ConfigFile, String> {
-    let (text, mut settings): (_, Settings) = toml(path, "config")?;
+    understand(path, load(path, "config")?)
+}
+
+/// What the bytes in the file `path` say. The error is a message with the place in the file.
+pub(crate) fn understand(path: &Path, bytes: Vec<u8>) -> Result<ConfigFile, String> {
+    let (text, mut definition): (_, Definition) = toml(path, bytes)?;
     let absolute = std::path::absolute(path)
-        .map_err(|e| format!("--config: cannot resolve {path:?}: {}", system(&e)))?;
-    settings.rebase(absolute.parent().unwrap_or(Path::new("/")));
+        .map_err(|e| format!("cannot resolve {path:?}: {}", system(&e)))?;
+    let directory = absolute.parent().unwrap_or(Path::new("/"));
+    definition.settings.rebase(directory);
 
     let file = ConfigFile {
         path: path.to_owned(),
         text,
-        settings,
+        definition,
     };
-    for word in file.settings.capabilities.iter().flatten() {
+    for word in file.settings().capabilities.iter().flatten() {
         if let Err(e) = CapSet::from_names([word]) {
             return Err(format!("{}: {e}", file.place_of("cap-add", word)));
         }
@@ -44,13 +50,20 @@ pub(crate) fn read(path: &Path) -> Result<ConfigFile, String> {
 
 /// Reads the system call filter in `path`. The error is a message with the place in the file.
 pub(crate) fn seccomp(path: &Path) -> Result<Seccomp, String> {
-    toml(path, "seccomp").map(|(_, filter)| filter)
+    toml(path, load(path, "seccomp")?).map(|(_, filter)| filter)
 }
 
-/// The text of the file that `option` names, and what it means.
-fn toml<T: serde::de::DeserializeOwned>(path: &Path, option: &str) -> Result<(String, T), String> {
-    let bytes = bytes::read(path, LARGEST)
-        .map_err(|e| format!("--{option}: cannot read {path:?}: {}", system(&e)))?;
+/// The content of the file that `option` names.
+fn load(path: &Path, option: &str) -> Result<Vec<u8>, String> {
+    bytes::read(path, LARGEST)
+        .map_err(|e| format!("--{option}: cannot read {path:?}: {}", system(&e)))
+}
+
+/// The text of the file, and what it means.
+fn toml<T: serde::de::DeserializeOwned>(
+    path: &Path,
+    bytes: Vec<u8>,
+) -> Result<(String, T), String> {
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(e) => {
@@ -70,6 +83,11 @@ fn toml<T: serde::de::DeserializeOwned>(path: &Path, option: &str) -> Result<(St
 }
 
 impl ConfigFile {
+    /// What it says about a run.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.definition.settings
+    }
+
     /// Where the file says `word` for `key`.
     pub(crate) fn place_of(&self, key: &str, word: &str) -> String {
         place(
@@ -155,7 +173,7 @@ mod tests {
         let text =
             "sandbox = \"root\"\n[[mount]]\ntype = \"bind\"\nsource = \"src\"\ntarget = \"/b\"";
         std::fs::write(&path, text).unwrap();
-        let mut settings = read(&path).unwrap().settings;
+        let mut settings = read(&path).unwrap().definition.settings;
         assert_eq!(settings.sandbox, Some(dir.path().join("root")));
         assert_eq!(
             settings.mounts[0].host_path(),
@@ -173,6 +191,6 @@ mod tests {
         let readme = include_str!("../README.md");
         let begin = readme.find("```toml\n").unwrap() + 8;
         let text = &readme[begin..begin + readme[begin..].find("```").unwrap()];
-        toml::from_str::<Settings>(text).unwrap();
+        toml::from_str::<Definition>(text).unwrap();
     }
 }

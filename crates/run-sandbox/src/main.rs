@@ -6,11 +6,13 @@ mod doctor;
 mod explain;
 mod file;
 mod help;
+mod named;
 mod options;
 mod parse;
 mod render;
 mod report;
 mod settings;
+mod terminal;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
             env!("CARGO_PKG_VERSION")
         )),
         Ok(Invocation::Doctor(format)) => doctor(format),
+        Ok(Invocation::List(format)) => list(format),
         Ok(Invocation::Run(args)) => run(*args),
         Err(message) => Err(message.into()),
     };
@@ -83,25 +86,42 @@ fn doctor(format: Format) -> Result<u8, Failure> {
     Ok(u8::from(!findings.can_isolate()))
 }
 
+/// Tells which sandboxes have a name.
+fn list(format: Format) -> Result<u8, Failure> {
+    let listed = named::Places::of_caller().list();
+    let text = match format {
+        Format::Text => named::text(&listed),
+        Format::Json => {
+            named::json(&listed).map_err(|e| format!("cannot write the list as JSON: {e}"))?
+        }
+    };
+    print(&text)
+}
+
 type Finished = (u8, Option<(Enforcement, Outcome)>);
 
 fn run_or_explain(mut args: Args) -> Result<Finished, Failure> {
     if let Some(path) = &args.seccomp {
         args.settings.seccomp = Some(file::seccomp(path)?);
     }
-    let file = args.config.as_deref().map(file::read).transpose()?;
-    let backend_is_from_file = args.settings.backend.is_none();
-    let settings = match &file {
-        Some(file) => args.settings.over(file.settings.clone()),
-        None => args.settings,
+    let places = named::Places::of_caller();
+    let files = match (&args.config, &args.name) {
+        (Some(path), _) => places.with_extended(None, file::read(path)?)?,
+        (None, Some(name)) => places.with_extended(Some(name), places.find(name)?)?,
+        (None, None) => named::Defined::default(),
     };
+    let backend_is_from_file = args.settings.backend.is_none();
+    let settings = args.settings.over(files.settings);
+    // Whoever says it last is whom it is from.
+    let says_backend = |file: &&file::ConfigFile| file.settings().backend.is_some();
+    let file = files.files.iter().find(says_backend);
     let run = settings::settle(settings, &Caller::current())?;
 
     let mut sandbox = Sandbox::from_config(run.config.clone());
     if !run.backends.is_empty() {
         sandbox = sandbox.backends(run.backends.iter().cloned());
     }
-    let place = |error: Error| match (&error, &file) {
+    let place = |error: Error| match (&error, file) {
         (Error::UnknownBackend { name, .. }, Some(file))
             if backend_is_from_file && !run.backends.is_empty() =>
         {
@@ -163,14 +183,18 @@ fn start_and_wait(prepared: &sandboxlib::Prepared, run: &Run) -> Result<Outcome,
         command.env(name, value);
     }
     let counts_output = run.config.limits.output.is_some();
-    if counts_output {
+    if run.tty {
+        terminal::give(&mut command, counts_output)?;
+    } else if counts_output {
         command.stdout(Stdio::Piped).stderr(Stdio::Piped);
     }
     // From here on no signal is lost: it waits until there is a command to give it to.
     sandboxlib::spawn::block_signals(SIGNALS_TO_FORWARD)
         .map_err(|e| format!("cannot block signals: {}", settings::system(&e)))?;
     let mut child = command.spawn()?;
-    Ok(if counts_output {
+    Ok(if run.tty {
+        child.wait_interactive(SIGNALS_TO_FORWARD)?
+    } else if counts_output {
         child.wait_relaying(SIGNALS_TO_FORWARD)?
     } else {
         child.wait_forwarding(SIGNALS_TO_FORWARD)?

@@ -13,8 +13,9 @@ pub(crate) const USAGE: &str = "run-sandbox [OPTIONS] SANDBOX [--] [COMMAND [ARG
 
 /// What it does, in paragraphs.
 pub(crate) const DESCRIPTION: &[&str] = &[
-    "SANDBOX is a directory that COMMAND sees as its root, or / for the host's own root. \
-     Without COMMAND, /bin/sh is run. Options stand in front of SANDBOX; whatever follows COMMAND \
+    "SANDBOX is a directory that COMMAND sees as its root, / for the host's own root, or @NAME \
+     for what NAME.toml in the configuration directories says; a directory of such a name is \
+     ./@NAME. Without COMMAND, /bin/sh is run. Options stand in front of SANDBOX; whatever follows COMMAND \
      belongs to it.",
     "Unless told otherwise, COMMAND has no network but a loopback interface, sees no process but \
      its own, and has an empty environment but for PATH, and TERM on a terminal. /proc, a minimal \
@@ -97,10 +98,12 @@ pub(crate) enum Id {
     InheritEnv,
     Isolate,
     KillAfter,
+    List,
     MapSubordinate,
     Mask,
     Memory,
     Network,
+    NoTty,
     OpenFiles,
     Output,
     Perms,
@@ -120,6 +123,7 @@ pub(crate) enum Id {
     Symlink,
     Timeout,
     Tmpfs,
+    Tty,
     Uid,
     Verbose,
     Version,
@@ -520,6 +524,25 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "pass on the whole environment of the caller",
     ),
     option(
+        Id::Tty,
+        Group::Run,
+        &["tty"],
+        &[],
+        "give COMMAND a terminal of its own",
+    )
+    .more(
+        "This is so by itself where standard input and output are terminals and COMMAND is a shell. \
+             Keys and changes of the size are passed on to it; COMMAND cannot type into the \
+             caller's. With standard input from elsewhere, what comes from there is typed.",
+    ),
+    option(
+        Id::NoTty,
+        Group::Run,
+        &["no-tty"],
+        &[],
+        "leave COMMAND with the standard streams of the caller",
+    ),
+    option(
         Id::Timeout,
         Group::Limits,
         &["timeout"],
@@ -573,7 +596,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     )
     .more(
         "They are pipes then, and not the terminal or file that run-sandbox has, to which it \
-             copies them. To print more ends the run.",
+             copies them; with --tty, that terminal. To print more ends the run.",
     ),
     option(
         Id::FileSize,
@@ -651,6 +674,16 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "It stands alone, without SANDBOX, and changes nothing. The exit status is 0 if a backend \
              can do all that a plain \"run-sandbox / true\" asks, and 1 if none can.",
     ),
+    option(
+        Id::List,
+        Group::Telling,
+        &["list"],
+        &["FORMAT"],
+        "list the sandboxes that have a name",
+    )
+    .choices(&["text", "json"])
+    .optional()
+    .more("It stands alone. Those whose definitions are wrong are listed with what is wrong."),
     option(
         Id::Report,
         Group::Telling,
@@ -730,6 +763,10 @@ pub(crate) const EXAMPLES: &[(&str, &str)] = &[
     (
         "Look at the plan for it",
         "run-sandbox --explain --read-only --bind . /build debian12",
+    ),
+    (
+        "Use what /etc/sandboxlib/build.toml defines",
+        "run-sandbox @build make check",
     ),
     (
         "Be root in a root of one's own",

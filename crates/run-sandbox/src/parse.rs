@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use lexopt::{Arg, Parser};
 use sandboxlib::config::{
-    Access, ControlGroups, FeatureSet, Mount, MountKind, MountSetting, Namespace, SandboxPath,
-    Seccomp, Settings, parse_count, parse_duration, parse_permissions, parse_size,
+    Access, ControlGroups, FeatureSet, Mount, MountKind, MountSetting, Namespace, SandboxName,
+    SandboxPath, Seccomp, Settings, parse_count, parse_duration, parse_permissions, parse_size,
     parse_size_or_none,
 };
 use sandboxlib::core::CapSet;
@@ -20,6 +20,7 @@ pub(crate) enum Invocation {
     Help { long: bool },
     Version,
     Doctor(Format),
+    List(Format),
     Run(Box<Args>),
 }
 
@@ -28,6 +29,8 @@ pub(crate) enum Invocation {
 pub(crate) struct Args {
     pub(crate) settings: Settings,
     pub(crate) config: Option<PathBuf>,
+    /// The name of a sandbox that is defined in a file.
+    pub(crate) name: Option<SandboxName>,
     /// A file with a system call filter.
     pub(crate) seccomp: Option<PathBuf>,
     pub(crate) explain: Option<Format>,
@@ -69,7 +72,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
     let mut pending = Pending::default();
     let mut sandbox = None;
     let mut dashes = false;
-    let mut doctor = None;
+    let mut alone = None;
     let mut options = 0;
     loop {
         if let Some(mut raw) = parser.try_raw_args()
@@ -102,7 +105,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
             // The short one is for people who know the options and forgot how one is spelt.
             Id::Help => return Ok(Invocation::Help { long: !short }),
             Id::Version => return Ok(Invocation::Version),
-            Id::Doctor => doctor = Some(format(opt, parser.optional_value())?),
+            Id::Doctor | Id::List => alone = Some((opt, format(opt, parser.optional_value())?)),
             _ => take(opt, &mut parser, &mut args, &mut pending)?,
         }
     }
@@ -125,14 +128,18 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
         Ok(words) => words.collect(),
         Err(e) => return Err(e.to_string()),
     };
-    if let Some(format) = doctor {
+    if let Some((opt, format)) = alone {
+        let (what, invocation) = match opt.id {
+            Id::List => ("is no run", Invocation::List(format)),
+            _ => ("looks at the host", Invocation::Doctor(format)),
+        };
         if options > 1 || sandbox.is_some() || !rest.is_empty() {
-            return Err(
-                "--doctor looks at the host and stands alone: without SANDBOX and other options"
-                    .to_owned(),
-            );
+            let name = opt.long[0];
+            return Err(format!(
+                "--{name} {what} and stands alone: without SANDBOX and other options"
+            ));
         }
-        return Ok(Invocation::Doctor(format));
+        return Ok(invocation);
     }
     if dashes && args.config.is_none() && !rest.is_empty() {
         sandbox = Some(rest.remove(0));
@@ -141,7 +148,15 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
         if word.is_empty() {
             return Err("SANDBOX is empty".to_owned());
         }
-        args.settings.sandbox = Some(word.into());
+        match word.as_encoded_bytes().strip_prefix(b"@") {
+            Some(_) if args.config.is_some() => {
+                return Err(format!(
+                    "{word:?} is defined in a file, and --config names another one"
+                ));
+            }
+            Some(_) => args.name = Some(name(&word)?),
+            None => args.settings.sandbox = Some(word.into()),
+        }
         match rest.first() {
             Some(word) if word == "--" => {
                 rest.remove(0);
@@ -159,6 +174,14 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
         args.settings.command = Some(rest);
     }
     Ok(Invocation::Run(Box::new(args)))
+}
+
+/// The name that follows the at sign.
+fn name(word: &OsStr) -> Result<SandboxName, String> {
+    let text = word.to_str().and_then(|word| word.strip_prefix('@'));
+    let path = format!("a directory of that name is \"./\" and {word:?}");
+    let text = text.ok_or_else(|| format!("{word:?} is no name of a sandbox; {path}"))?;
+    text.parse().map_err(|e| format!("{e}; {path}"))
 }
 
 fn unknown(long: &str) -> String {
@@ -217,7 +240,7 @@ fn take(
     let given = Given { opt, values };
     match opt.id {
         // These are dealt with before.
-        Id::Help | Id::Version | Id::Doctor => {}
+        Id::Help | Id::Version | Id::Doctor | Id::List => {}
         Id::ReadOnly => set.read_only = Some(true),
         Id::Writable => set.writable.push(given.sandbox_path(0)?),
         Id::Readable => set.readable.push(given.sandbox_path(0)?),
@@ -336,6 +359,8 @@ fn take(
             set.env.insert(name, value);
         }
         Id::InheritEnv => set.inherit_env = Some(true),
+        Id::Tty => set.tty = Some(true),
+        Id::NoTty => set.tty = Some(false),
         Id::Timeout => set.limits.wall = Some(given.read(parse_duration)?),
         Id::KillAfter => set.limits.kill_after = Some(given.read(parse_duration)?),
         Id::CpuTime => set.limits.cpu_time = Some(given.read(parse_duration)?),

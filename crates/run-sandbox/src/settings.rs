@@ -26,6 +26,8 @@ pub(crate) struct Caller {
     pub(crate) directory: Option<PathBuf>,
     /// Whether standard input or output is a terminal.
     pub(crate) terminal: bool,
+    /// Whether both are.
+    pub(crate) interactive: bool,
 }
 
 impl Caller {
@@ -36,6 +38,7 @@ impl Caller {
             environment: std::env::vars_os().collect(),
             directory: std::env::current_dir().ok(),
             terminal: io::stdin().is_terminal() || io::stdout().is_terminal(),
+            interactive: io::stdin().is_terminal() && io::stdout().is_terminal(),
         }
     }
 }
@@ -50,6 +53,8 @@ pub(crate) struct Run {
     /// The caller's working directory, where nobody said another one for the host's root.
     pub(crate) callers_directory: Option<SandboxPath>,
     pub(crate) environment: Vec<(OsString, OsString)>,
+    /// Whether the command gets a terminal of its own.
+    pub(crate) tty: bool,
     pub(crate) program: OsString,
     pub(crate) arguments: Vec<OsString>,
 }
@@ -111,15 +116,28 @@ pub(crate) fn settle(mut settings: Settings, caller: &Caller) -> Result<Run, Str
     };
     let environment = environment(&settings.env, settings.inherit_env == Some(true), caller);
     let mut command = settings.command.unwrap_or_default().into_iter();
+    let program = command.next().unwrap_or_else(|| "/bin/sh".into());
+    let tty = settings.tty;
     Ok(Run {
         config,
         backends: settings.backend.unwrap_or_default(),
         directory,
         callers_directory,
         environment,
-        program: command.next().unwrap_or_else(|| "/bin/sh".into()),
+        tty: tty.unwrap_or(caller.interactive && is_shell(&program)),
+        program,
         arguments: command.collect(),
     })
+}
+
+/// Programs that somebody at a terminal talks to, and that run others there.
+const SHELLS: [&str; 11] = [
+    "sh", "ash", "bash", "csh", "dash", "fish", "ksh", "mksh", "tcsh", "yash", "zsh",
+];
+
+fn is_shell(program: &OsStr) -> bool {
+    let name = Path::new(program).file_name();
+    name.is_some_and(|name| SHELLS.iter().any(|shell| name == *shell))
 }
 
 /// What the operating system said, without the number.
@@ -250,6 +268,7 @@ mod tests {
                 .collect(),
             directory: Some(directory.into()),
             terminal: false,
+            interactive: false,
         }
     }
 
@@ -359,6 +378,23 @@ mod tests {
         );
         s.env.insert("PATH".into(), Some("/mine".into()));
         assert_eq!(names(s, false)[2], "PATH=/mine");
+    }
+
+    #[test]
+    fn a_shell_at_a_terminal_gets_one_of_its_own() {
+        let tty = |program: Option<&str>, said: Option<bool>, interactive: bool| {
+            let mut s = host();
+            s.command = program.map(|p| vec![p.into(), "-c".into(), "x".into()]);
+            s.tty = said;
+            let caller = Caller {
+                interactive,
+                ..caller("/")
+            };
+            settle(s, &caller).unwrap().tty
+        };
+        assert!(tty(None, None, true) && tty(Some("/bin/bash"), None, true));
+        assert!(!tty(None, None, false) && !tty(Some("make"), None, true));
+        assert!(tty(Some("make"), Some(true), false) && !tty(None, Some(false), true));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use sandboxlib_config::{Config, Limits, Root, SandboxPath};
 use sandboxlib_core::{
     Backend, End, FailedStep, Hint, HostFacts, Knob, Launch, Outcome, SpawnError, Started,
 };
-use sandboxlib_spawn::{Run, Signaller, Stdio, Stream, hints};
+use sandboxlib_spawn::{Run, Signaller, Stdio, Stream, Tty, WindowSize, hints};
 use tracing::debug_span;
 
 use crate::{Error, Prepared};
@@ -104,6 +104,18 @@ impl<'p> Command<'p> {
         self
     }
 
+    /// Gives the command a terminal of its own, and makes it lead a session there. The standard
+    /// streams for which nothing else is set lead to it; [`Child::stdin`] and [`Child::stdout`] are
+    /// its other end. What is typed there is echoed, lines end in CR LF, and closing it is no end
+    /// of input: that is a character, usually 4 (termios(3), `VEOF`).
+    ///
+    /// Where the sandbox has a /dev of its own it is a terminal there, else one of the host's.
+    /// Linux alone has this as yet.
+    pub fn tty(&mut self, tty: Tty) -> &mut Self {
+        self.run.tty = Some(tty);
+        self
+    }
+
     /// Has everything in the sandbox killed when this time has passed since the start. It is
     /// enforced by waiting for the command.
     pub fn timeout(&mut self, timeout: Duration) -> &mut Self {
@@ -167,7 +179,11 @@ impl<'p> Command<'p> {
 
     /// A limit of output is held by reading the output.
     fn check_streams(&self) -> Result<(), Error> {
-        let read = |stdio: &Stdio| !matches!(stdio, Stdio::Inherit | Stdio::Fd(_));
+        let read = |stdio: &Stdio| match stdio {
+            Stdio::Inherit => self.run.tty.is_some(),
+            Stdio::Fd(_) => false,
+            _ => true,
+        };
         if self.limits.output.is_some() && !(read(&self.run.stdout) && read(&self.run.stderr)) {
             let reason = "a limit of output needs standard output and error to be pipes".to_owned();
             return Err(Error::Config { reason });
@@ -184,12 +200,14 @@ impl<'p> Command<'p> {
     }
 
     /// Runs the command to its end and gathers what it prints. Standard input is empty, and
-    /// standard output and error are gathered, unless something else is set.
+    /// standard output and error are gathered, unless something else is set, such as a terminal,
+    /// of which what it shows is gathered as standard output.
     ///
     /// # Errors
     /// As for [`spawn`](Self::spawn), or [`Error::Wait`].
     pub fn output(&mut self) -> Result<Output, Error> {
-        let unset = |stdio: &Stdio| matches!(stdio, Stdio::Inherit);
+        let tty = self.run.tty.is_some();
+        let unset = |stdio: &Stdio| matches!(stdio, Stdio::Inherit) && !tty;
         if unset(&self.run.stdin) {
             self.run.stdin = Stdio::Null;
         }
@@ -268,9 +286,9 @@ fn unexplained(end: End, said: &[u8]) -> String {
 /// A command that runs in a sandbox. Dropping it kills everything in the sandbox.
 #[derive(Debug)]
 pub struct Child {
-    /// The writing end of standard input, if it is a pipe.
+    /// The writing end of standard input, if it is a pipe or the command's terminal.
     pub stdin: Option<File>,
-    /// The reading end of standard output, if it is a pipe.
+    /// The reading end of standard output, if it is a pipe or the command's terminal.
     pub stdout: Option<File>,
     /// The reading end of standard error, if it is a pipe.
     pub stderr: Option<File>,
@@ -411,6 +429,30 @@ impl Child {
     /// As for [`try_wait`](Self::try_wait).
     pub fn wait_relaying(&mut self, signals: &[i32]) -> Result<Outcome, Error> {
         self.waiting(|inner| inner.wait_relaying(signals))
+    }
+
+    /// Waits as [`wait_relaying`](Self::wait_relaying) does; where the command has a terminal
+    /// ([`Command::tty`]), it is connected with the caller's: keys go there, from standard input,
+    /// which is raw meanwhile if it is a terminal, and changes of the size too. The terminal is put
+    /// back before this returns; see also [`spawn::restore_terminal`](sandboxlib_spawn::restore_terminal).
+    ///
+    /// Besides `signals` this takes SIGWINCH, SIGTSTP and SIGCONT. A command that goes on for long
+    /// ([`kill_after`](Command::kill_after), or 2 s) after it got SIGTERM or SIGHUP from here loses
+    /// its terminal, which ends whoever does not ignore that; so it does when the caller's is gone.
+    ///
+    /// # Errors
+    /// As for [`try_wait`](Self::try_wait).
+    pub fn wait_interactive(&mut self, signals: &[i32]) -> Result<Outcome, Error> {
+        self.inner.stdin = self.stdin.take();
+        self.waiting(|inner| inner.wait_interactive(signals))
+    }
+
+    /// Gives the command's terminal this size, if it has one.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn resize(&self, size: WindowSize) -> io::Result<()> {
+        self.inner.resize(size)
     }
 
     /// Waits, and hands what comes through the pipes of standard output and error to `take`, piece

@@ -44,4 +44,4 @@ pub use sandboxlib_config::{
     SeccompRules, UserNamespace,
 };
 pub use sandboxlib_core::{End, Enforcement, HeldLimit, KillScope, Means, Outcome, Started};
-pub use sandboxlib_spawn::{Rehearsal, Signaller, Stdio, Stream};
+pub use sandboxlib_spawn::{Rehearsal, Signaller, Stdio, Stream, Tty, WindowSize};

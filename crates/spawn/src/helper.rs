@@ -154,6 +154,8 @@ pub(crate) fn wrap(call: &HelperCall, run: &Run) -> Result<(Run, Errand), SpawnE
     for arg in &call.args {
         args.push(match arg {
             HelperArg::Text(text) => text.clone(),
+            HelperArg::WithoutTerminal(_) if run.tty.is_some() => continue,
+            HelperArg::WithoutTerminal(text) => text.clone(),
             HelperArg::Cwd => run.cwd.as_path().into(),
             HelperArg::Data(data) => {
                 pass(system::content(data).map_err(resources("a file with data"))?)

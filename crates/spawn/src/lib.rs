@@ -29,6 +29,7 @@ mod rehearsal;
 mod run;
 mod signals;
 mod streams;
+mod tty;
 mod words;
 
 pub use caller::{caller_homes, caller_ids};
@@ -41,6 +42,7 @@ pub use streams::Stream;
 pub use system::{
     Child, HostView, OS, Session, Signaller, diagnose, diagnose_command, doctor, facts,
 };
+pub use tty::{Tty, WindowSize, restore_terminal};
 
 /// The signals that a program which stands for a sandboxed command passes on to it when it gets
 /// them: hangup, interrupt, quit, user 1 and 2, terminate.

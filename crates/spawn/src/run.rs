@@ -5,10 +5,13 @@ use std::os::fd::OwnedFd;
 
 use sandboxlib_config::SandboxPath;
 
+use crate::tty::Tty;
+
 /// Where a standard stream of the command leads.
 #[derive(Debug, Default)]
 pub enum Stdio {
-    /// To where the caller's own leads.
+    /// To where the caller's own leads; of a command with a terminal of its own
+    /// ([`Run::tty`]), there.
     #[default]
     Inherit,
     /// To /dev/null of the host.
@@ -65,6 +68,8 @@ pub struct Run {
     pub stderr: Stdio,
     /// Further files, and the descriptor numbers, from 3 up, under which the command has them.
     pub fds: Vec<(OwnedFd, i32)>,
+    /// A terminal of the command's own, for the standard streams that are [`Stdio::Inherit`].
+    pub tty: Option<Tty>,
 }
 
 impl Run {
@@ -80,6 +85,7 @@ impl Run {
             stdout: Stdio::Inherit,
             stderr: Stdio::Inherit,
             fds: Vec::new(),
+            tty: None,
         }
     }
 
@@ -101,6 +107,7 @@ impl Run {
                 .iter()
                 .map(|(fd, number)| Ok((fd.try_clone()?, *number)))
                 .collect::<io::Result<_>>()?,
+            tty: self.tty.clone(),
         })
     }
 

@@ -10,6 +10,12 @@ pub(crate) struct Ends {
     pub(crate) stdin: Option<File>,
     pub(crate) stdout: Option<File>,
     pub(crate) stderr: Option<File>,
+    /// Where the command has a terminal: the other end of it.
+    #[allow(dead_code, reason = "Linux alone has terminals for commands")]
+    pub(crate) terminal: Option<File>,
+    /// The stream that is that other end too.
+    #[allow(dead_code, reason = "Linux alone has terminals for commands")]
+    pub(crate) shown: Option<Stream>,
 }
 
 /// One of the two streams that a command writes.
@@ -121,6 +127,11 @@ impl<'a> Tap<'a> {
             Ok(got) => got,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(true),
+            // All that was printed on a terminal has been read, and nobody has it open any more.
+            Err(e) if e.raw_os_error() == Some(libc::EIO) => {
+                self.from = None;
+                return Ok(false);
+            }
             Err(e) => return Err(e),
         };
         let mut taken = &piece[..got];
@@ -164,11 +175,30 @@ impl<'a> Tap<'a> {
         Ok(())
     }
 
-    /// Takes and passes on what is left when everything has ended.
-    pub(crate) fn finish(&mut self) -> io::Result<()> {
+    /// Whether nothing more is read: it has ended, or nobody takes it.
+    #[allow(dead_code, reason = "Linux alone has terminals for commands")]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.from.is_none()
+    }
+
+    /// Reads no more. What was read is still passed on.
+    #[allow(dead_code, reason = "Linux alone has terminals for commands")]
+    pub(crate) fn hang_up(&mut self) {
+        self.from = None;
+    }
+
+    /// Takes and passes on what is left when everything has ended. `ready` waits until a
+    /// descriptor can be written to, or tells that nobody wants the rest.
+    pub(crate) fn finish(
+        &mut self,
+        mut ready: impl FnMut(RawFd) -> io::Result<bool>,
+    ) -> io::Result<()> {
         loop {
-            while !self.held.is_empty() {
-                self.write(PIECE)?;
+            while let (Sink::Fd(fd), false) = (&self.to, self.held.is_empty()) {
+                if !ready(*fd)? {
+                    return Ok(());
+                }
+                self.write(UNBLOCKED)?;
             }
             if !self.read()? {
                 return Ok(());
@@ -204,7 +234,7 @@ mod tests {
     fn no_more_is_kept_than_the_limit() {
         for (most, kept, over) in [(3, "abc", true), (6, "abcdef", false), (7, "abcdef", false)] {
             let mut tap = tap("abcdef", Sink::Memory(Vec::new()), Some(most));
-            tap.finish().unwrap();
+            tap.finish(|_| Ok(true)).unwrap();
             assert_eq!(tap.is_over(), over, "{most}");
             assert_eq!(tap.into_data(), kept.as_bytes());
         }
@@ -218,10 +248,16 @@ mod tests {
             got.borrow_mut().extend_from_slice(piece);
             Ok(())
         };
-        tap("abc", Sink::Callback(&take), None).finish().unwrap();
+        tap("abc", Sink::Callback(&take), None)
+            .finish(|_| Ok(true))
+            .unwrap();
         assert_eq!(*got.borrow(), b"abc");
         let refuse = |_, _: &[u8]| Err(io::Error::other("no"));
-        assert!(tap("abc", Sink::Callback(&refuse), None).finish().is_err());
+        assert!(
+            tap("abc", Sink::Callback(&refuse), None)
+                .finish(|_| Ok(true))
+                .is_err()
+        );
     }
 
     #[test]

@@ -266,6 +266,7 @@ fn settings() -> impl Strategy<Value = Settings> {
         option::of(any::<bool>()),
         limits(),
         option::of(control_groups()),
+        option::of(any::<bool>()),
         option::of(prop::collection::vec("[^\0]{0,6}", 1..4)),
     );
     (files, isolation, run).prop_map(|(files, isolation, run)| {
@@ -281,7 +282,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             more,
         ) = isolation;
         let (seccomp, allow_nested) = more;
-        let (backend, cwd, env, inherit_env, limits, control_groups, command) = run;
+        let (backend, cwd, env, inherit_env, limits, control_groups, tty, command) = run;
         Settings {
             sandbox,
             backend,
@@ -309,6 +310,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             inherit_env,
             limits,
             control_groups,
+            tty,
             command: command.map(|words| words.into_iter().map(OsString::from).collect()),
         }
     })
@@ -344,7 +346,7 @@ fn written(settings: &Settings) -> Table {
             format!("{millis}.{rest:06}ms").into()
         })
     };
-    let all: [(&str, Option<Value>); 36] = [
+    let all: [(&str, Option<Value>); 37] = [
         ("sandbox", settings.sandbox.as_ref().map(|p| text(p))),
         ("backend", settings.backend.as_deref().map(strings)),
         ("read-only", settings.read_only.map(Value::from)),
@@ -379,6 +381,7 @@ fn written(settings: &Settings) -> Table {
         ("cwd", settings.cwd.as_ref().map(|p| text(&p.as_path()))),
         ("env", (!env.is_empty()).then(|| env.into())),
         ("inherit-env", settings.inherit_env.map(Value::from)),
+        ("tty", settings.tty.map(Value::from)),
         ("timeout", span(settings.limits.wall)),
         ("cpu-time", span(settings.limits.cpu_time)),
         ("memory", count(settings.limits.memory)),

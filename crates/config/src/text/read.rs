@@ -13,7 +13,9 @@ use std::time::Duration;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use self::number::{Count, Id, Permissions, Size, SizeOrNone};
-use super::{HostSecrets, MountSetting, Namespace, Settings, parse_duration};
+use super::{
+    Definition, HostSecrets, MountSetting, Namespace, SandboxName, Settings, parse_duration,
+};
 use crate::{
     Access, ControlGroups, FeatureSet, Limits, Mount, MountKind, Network, SandboxPath, Seccomp,
 };
@@ -110,6 +112,13 @@ fn free_of_nul(text: &str) -> Result<OsString, String> {
     match text.contains('\0') {
         true => Err(format!("{text:?} contains a NUL byte")),
         false => Ok(text.into()),
+    }
+}
+
+impl FromText for SandboxName {
+    const WHAT: &'static str = "the name of a sandbox";
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|e: super::ValueError| e.to_string())
     }
 }
 
@@ -434,6 +443,8 @@ impl<'de> Deserialize<'de> for Command {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RawSettings {
+    extends: Option<Text<SandboxName>>,
+    description: Option<String>,
     sandbox: Option<Text<PathBuf>>,
     backend: Option<Many<Word>>,
     read_only: Option<bool>,
@@ -471,11 +482,12 @@ struct RawSettings {
     output: Option<Text<Size>>,
     kill_after: Option<Text<Duration>>,
     cgroup: Option<Text<ControlGroups>>,
+    tty: Option<bool>,
     command: Option<Command>,
 }
 
 impl RawSettings {
-    fn check(self) -> Result<Settings, String> {
+    fn check(self) -> Result<Definition, String> {
         let (mut uid, mut gid) = (self.uid.map(|Id(n)| n), self.gid.map(|Id(n)| n));
         if self.root == Some(true) {
             if uid.or(gid).is_some() {
@@ -493,7 +505,7 @@ impl RawSettings {
         }
         let paths = |many: Option<Many<SandboxPath>>| many.map_or_else(Vec::new, |Many(list)| list);
         let words = |Many(list): Many<Word>| list.into_iter().map(|Word(word)| word).collect();
-        Ok(Settings {
+        let settings = Settings {
             sandbox: self.sandbox.map(|Text(path)| path),
             backend: self.backend.map(words),
             read_only: self.read_only,
@@ -535,12 +547,34 @@ impl RawSettings {
                 kill_after: self.kill_after.map(|Text(time)| time),
             },
             control_groups: self.cgroup.map(|Text(groups)| groups),
+            tty: self.tty,
             command: self.command.map(|Command(words)| words),
+        };
+        Ok(Definition {
+            extends: self.extends.map(|Text(name)| name),
+            description: self.description,
+            settings,
         })
     }
 }
 
 impl<'de> Deserialize<'de> for Settings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let definition = Definition::deserialize(deserializer)?;
+        for (key, said) in [
+            ("extends", definition.extends.is_some()),
+            ("description", definition.description.is_some()),
+        ] {
+            if said {
+                let why = format!("`{key}` belongs to the definition of a named sandbox");
+                return Err(de::Error::custom(why));
+            }
+        }
+        Ok(definition.settings)
+    }
+}
+
+impl<'de> Deserialize<'de> for Definition {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         RawSettings::deserialize(deserializer)?
             .check()

@@ -37,7 +37,7 @@ fn the_parser_takes_every_option_under_every_name() {
             if matches!(opt.id, Id::Size | Id::Perms | Id::Cover) {
                 words.extend(["--tmpfs".to_owned(), "/x".to_owned()]);
             }
-            if opt.id != Id::Doctor {
+            if !matches!(opt.id, Id::Doctor | Id::List) {
                 words.push("/".to_owned());
             }
             let shown = format!("{words:?}");
@@ -45,7 +45,7 @@ fn the_parser_takes_every_option_under_every_name() {
         }
         for choice in opt.choices {
             let word = format!("--{}={choice}", opt.long[0]);
-            let words = if opt.id == Id::Doctor {
+            let words = if matches!(opt.id, Id::Doctor | Id::List) {
                 vec![word.as_str()]
             } else {
                 vec![word.as_str(), "/"]
@@ -251,10 +251,34 @@ fn errors_name_the_option() {
         (&["--bare", "--doctor"], "--doctor looks at the host"),
         (&["-e", "userns,", "/"], "--backend: a name is empty"),
         (&["", "ls"], "SANDBOX is empty"),
+        (&["@", "ls"], "\"\" is no name of a sandbox"),
+        (
+            &["@../x"],
+            "a directory of that name is \"./\" and \"@../x\"",
+        ),
+        (&["--config", "x", "@y"], "\"@y\" is defined in a file"),
+        (&["--list", "/"], "--list is no run and stands alone"),
+        (&["--list=xml"], "--list: \"xml\" is neither"),
     ] {
         let said = error(words);
         assert!(said.contains(message), "{words:?}: {said}");
     }
+}
+
+#[test]
+fn a_name_stands_for_a_sandbox() {
+    for words in [
+        &["@a.b-c_D", "ls"][..],
+        &["--", "@a.b-c_D", "ls"],
+        &["@a.b-c_D", "--", "ls"],
+    ] {
+        let args = args(words).unwrap();
+        assert_eq!(args.name.unwrap().as_str(), "a.b-c_D");
+        assert_eq!(args.settings.sandbox, None);
+        assert_eq!(args.settings.command, Some(vec!["ls".into()]));
+    }
+    let args = args(&["./@a"]).unwrap();
+    assert!(args.name.is_none() && args.settings.sandbox == Some("./@a".into()));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::exec::{self, Refusal};
 use super::limits;
 use super::order::Mapped;
 use super::raw::{self, Errno, Fd, arg, nr};
+use super::terminal::Terminal;
 use super::wire::{MOST_FDS, Message, kind};
 
 /// What the child that becomes the command has to know, and what it leaves if it fails. Both see
@@ -22,6 +23,7 @@ pub(crate) struct Command<'a> {
     targets: &'a [Fd],
     own_session: bool,
     own_group: bool,
+    terminal: Option<Terminal>,
     limits: *const u8,
     nice: usize,
     filter: Filter,
@@ -79,8 +81,6 @@ impl<'a> Command<'a> {
     pub(crate) fn new(
         order: &'a Mapped,
         fds: &'a [Fd],
-        own_session: bool,
-        own_group: bool,
         filter: Filter,
     ) -> Self {
         Self {
@@ -90,13 +90,21 @@ impl<'a> Command<'a> {
             cwd: order.cwd(),
             fds,
             targets: order.targets(),
-            own_session,
-            own_group,
+            own_session: false,
+            own_group: false,
+            terminal: None,
             limits: order.limits(),
             nice: order.nice(),
             filter,
             failure: Failure::Nowhere,
         }
+    }
+
+    /// What it is to lead: a session, which it does with a terminal anyway, or a process group.
+    pub(crate) fn leads(&mut self, session: bool, group: bool, terminal: Option<Terminal>) {
+        self.own_session = session && terminal.is_none();
+        self.own_group = group && terminal.is_none();
+        self.terminal = terminal;
     }
 
     /// Starts the first of the candidates that can be executed, and tells its process id, or
@@ -135,6 +143,9 @@ impl<'a> Command<'a> {
             limits::be_nice(self.nice);
         }
         self.place_streams().map_err(|errno| (kind::STREAMS_FAILED, errno))?;
+        if let Some(terminal) = self.terminal {
+            terminal.take().map_err(|errno| (kind::TERMINAL_FAILED, errno))?;
+        }
         // SAFETY: a string of the order.
         unsafe { raw::call(nr::CHDIR, [self.cwd as usize, 0, 0, 0, 0, 0]) }
             .map_err(|errno| (kind::CWD_FAILED, errno))?;

@@ -28,6 +28,7 @@ mod raw;
 mod wire;
 
 mod support;
+mod terminal;
 
 use command::{Command, Filter};
 use order::{Fds, Mapped};
@@ -78,7 +79,7 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
         signals,
         first_process,
         filter,
-        places: [Place { pid: 0, control: -1 }; MOST],
+        places: [Place { pid: 0, control: -1, terminal: -1 }; MOST],
         count: 0,
         ends_with: 0,
     };
@@ -96,6 +97,8 @@ struct Place {
     pid: i32,
     /// Its own control socket; negative where nobody listens any more, or there is none of its own.
     control: Fd,
+    /// Its terminal, held open so that the caller's end has no end before; or negative.
+    terminal: Fd,
 }
 
 struct Sandbox {
@@ -164,7 +167,7 @@ impl Sandbox {
 
     /// What the caller says of one of many commands.
     fn obey_about(&mut self, i: usize) {
-        let Place { pid, control } = self.places[i];
+        let Place { pid, control, .. } = self.places[i];
         match order::next(control) {
             Some((message, _)) if message.kind == kind::SIGNAL => kill(pid, message.a as i32),
             Some((message, _)) if message.kind == kind::END => kill(-pid, SIGKILL),
@@ -187,12 +190,23 @@ impl Sandbox {
             mapped
         });
         let mut failure = Message::new(kind::REFUSED);
+        let mut terminal = None;
         let started = match &mapped {
-            Some(Ok(order)) => {
-                let own_group = own.is_some() || !self.first_process;
-                let command = Command::new(order, fds.rest(), own.is_some(), own_group, self.filter);
-                command.start(order, &mut failure)
-            }
+            // SAFETY: a string of the order.
+            Some(Ok(order)) => match unsafe { terminal::make(order.terminal(), control) } {
+                Ok(made) => {
+                    terminal = made;
+                    let own_group = own.is_some() || !self.first_process;
+                    let mut command = Command::new(order, fds.rest(), self.filter);
+                    command.leads(own.is_some(), own_group, terminal);
+                    command.start(order, &mut failure)
+                }
+                Err(errno) => {
+                    failure = Message::new(kind::TERMINAL_FAILED);
+                    failure.errno = errno;
+                    None
+                }
+            },
             Some(Err(errno)) => {
                 failure.errno = *errno;
                 None
@@ -203,6 +217,7 @@ impl Sandbox {
         drop(fds);
         let Some(pid) = started else {
             let _ = raw::send(control, failure.bytes());
+            raw::close(terminal.map_or(-1, |t| t.theirs));
             match own {
                 Some(own) => raw::close(own),
                 None => raw::exit(127),
@@ -215,7 +230,8 @@ impl Sandbox {
         if own.is_none() {
             self.ends_with = pid;
         }
-        self.places[self.count] = Place { pid, control: own.unwrap_or(-1) };
+        let terminal = terminal.map_or(-1, |t| t.theirs);
+        self.places[self.count] = Place { pid, control: own.unwrap_or(-1), terminal };
         self.count += 1;
     }
 
@@ -256,6 +272,7 @@ impl Sandbox {
                 let _ = raw::send(control, message.bytes());
                 raw::close(control);
             }
+            raw::close(self.places[i].terminal);
             self.count -= 1;
             self.places[i] = self.places[self.count];
         }

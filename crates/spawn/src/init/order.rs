@@ -190,6 +190,11 @@ impl Mapped {
         self.text(self.head().limits)
     }
 
+    /// What terminal the command gets.
+    pub(crate) fn terminal(&self) -> *const u8 {
+        self.text(self.head().terminal)
+    }
+
     pub(crate) fn nice(&self) -> usize {
         self.head().nice as usize
     }

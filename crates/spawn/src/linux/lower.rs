@@ -41,6 +41,8 @@ pub(super) struct Lowered {
     pub(super) tree: Option<TreeLimits>,
     /// Where there is a tmpfs, relative to the root.
     pub(super) tmpfs: Vec<CString>,
+    /// Where terminals of the sandbox's own are opened, as seen inside.
+    pub(super) ptmx: Option<CString>,
     /// Those of each process, as the init program takes them, and the step of the script.
     pub(super) limits: Option<(CString, u32)>,
 }
@@ -121,6 +123,7 @@ pub(super) fn lower(script: &ChildScript) -> Result<Lowered, SpawnError> {
             filter: None,
             tree: None,
             tmpfs: Vec::new(),
+            ptmx: None,
             limits: None,
         },
         step: 0,
@@ -332,6 +335,7 @@ impl Lowering {
     }
 
     fn mount(&mut self, step: &PlanStep) -> Result<(), SpawnError> {
+        super::terminal::ptmx_after(step, &mut self.lowered.ptmx)?;
         let action = match step {
             PlanStep::Root { source, access } => {
                 return self.root(source, *access);

@@ -1,5 +1,6 @@
 //! Linux: clone(2) with the caller's memory, the new mount API, pidfds.
 
+mod console;
 mod diagnose;
 mod doctor;
 mod dumpable;
@@ -29,6 +30,7 @@ mod sockets;
 mod start;
 mod sys;
 mod template;
+mod terminal;
 mod view;
 mod wire;
 

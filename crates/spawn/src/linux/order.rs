@@ -24,15 +24,16 @@ pub(super) struct Order {
 
 impl Order {
     /// `limits` are as the init program reads them; `nice` is 20 less the nice value of the
-    /// command, or 0; `pairs` are descriptors and the numbers that they are to have.
+    /// command, or 0; `terminal` is as the init program reads it; `pairs` are descriptors and the numbers that they are to have.
     pub(super) fn new(
         run: &Run,
         limits: &CStr,
         nice: u32,
+        terminal: &CStr,
         pairs: &[(RawFd, RawFd)],
     ) -> Result<Self, SpawnError> {
         let targets: Vec<RawFd> = pairs.iter().map(|(_, to)| *to).collect();
-        let bytes = encode(run, limits, nice, &targets)?;
+        let bytes = encode(run, limits, nice, terminal, &targets)?;
         let len = u32::try_from(bytes.len()).map_err(|_| {
             let program = run.program.clone().into();
             let problem = ExecProblem::TooLong;
@@ -59,7 +60,13 @@ impl Order {
     }
 }
 
-fn encode(run: &Run, limits: &CStr, nice: u32, targets: &[RawFd]) -> Result<Vec<u8>, SpawnError> {
+fn encode(
+    run: &Run,
+    limits: &CStr,
+    nice: u32,
+    terminal: &CStr,
+    targets: &[RawFd],
+) -> Result<Vec<u8>, SpawnError> {
     let candidates = candidates(run)?;
     let mut env = Vec::with_capacity(run.env.len());
     for (name, value) in &run.env {
@@ -95,7 +102,7 @@ fn encode(run: &Run, limits: &CStr, nice: u32, targets: &[RawFd]) -> Result<Vec<
         u32::try_from(place(&cwd)).unwrap_or(u32::MAX),
         u32::try_from(place(limits)).unwrap_or(u32::MAX),
         nice,
-        0,
+        u32::try_from(place(terminal)).unwrap_or(u32::MAX),
     ];
     let mut bytes = Vec::with_capacity(fixed + strings.len());
     bytes.extend(head.iter().flat_map(|n| n.to_ne_bytes()));

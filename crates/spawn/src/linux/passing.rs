@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use sandboxlib_core::{FailedStep, SpawnError};
 
 use super::start::resources;
+use super::terminal::Terminal;
 use super::wire::MOST_FDS;
 use crate::run::{Run, Stdio};
 use crate::streams::Ends;
@@ -34,7 +35,10 @@ impl Source {
 }
 
 impl Passing {
-    pub(super) fn open(run: &Run) -> Result<(Self, Ends), SpawnError> {
+    pub(super) fn open(
+        run: &Run,
+        terminal: Option<&mut Terminal>,
+    ) -> Result<(Self, Ends), SpawnError> {
         let mut ends = Ends::default();
         let mut passing = Self {
             list: Vec::with_capacity(3 + run.fds.len()),
@@ -42,6 +46,13 @@ impl Passing {
         };
         for (number, stdio) in [(0, &run.stdin), (1, &run.stdout), (2, &run.stderr)] {
             let source = match stdio {
+                _ if terminal.as_ref().is_some_and(|t| t.is_stream(number)) => {
+                    match terminal.as_ref().and_then(|t| t.theirs.as_ref()) {
+                        Some(theirs) => Source::Callers(theirs.as_raw_fd()),
+                        // The init program opens it.
+                        None => Source::Own(null()?),
+                    }
+                }
                 Stdio::Inherit if is_open(number) => Source::Callers(number),
                 // Where the caller has none, nothing else may get its number.
                 Stdio::Inherit | Stdio::Null => Source::Own(null()?),
@@ -76,6 +87,9 @@ impl Passing {
             passing
                 .list
                 .push((Source::Callers(fd.as_raw_fd()), *number));
+        }
+        if let Some(terminal) = terminal {
+            terminal.ends(&mut ends)?;
         }
         Ok((passing, ends))
     }

@@ -4,8 +4,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::RawFd;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -15,12 +14,15 @@ use sandboxlib_core::{End, FailedStep, Outcome, SpawnError, Started};
 
 use crate::helper::Errand;
 
+use super::console::Console;
 use super::limits::{self, Monitor, Urgent};
 use super::poll::{self, Interest};
 use super::raw;
+use super::terminal::receive;
 use super::wire::{Message, Used, kind};
 use crate::ending::{self, decode, duration};
-use crate::streams::{Ends, Sink, Stream, Tap};
+use crate::streams::{Ends, Sink, Stream, Tap, Wish};
+use crate::tty::WindowSize;
 
 /// The parent's end of the control socket. Closing it ends the sandbox.
 #[derive(Debug)]
@@ -101,22 +103,17 @@ impl Control {
 
     /// The next message, without waiting for one.
     fn hear(&self) -> Option<Message> {
-        let mut message = Message::new(0);
-        let bytes = message.bytes_mut();
-        // With MSG_TRUNC the length is that of the whole packet, so one that is larger is none.
-        let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-        // SAFETY: the pointer and length are those of a live slice.
-        let got = unsafe {
-            libc::recv(
-                self.0.as_raw_fd(),
-                bytes.as_mut_ptr().cast(),
-                bytes.len(),
-                flags,
-            )
-        };
-        (usize::try_from(got) == Ok(Message::SIZE)).then_some(message)
+        receive(self.0.as_raw_fd()).map(|(message, _)| message)
+    }
+
+    /// The same, with the descriptor that came with it.
+    fn hear_file(&self) -> Option<Word> {
+        receive(self.0.as_raw_fd())
     }
 }
+
+/// A message, and the descriptor that came with it.
+pub(super) type Word = (Message, Option<OwnedFd>);
 
 /// For how long the init program may take to kill the command's process group.
 const GRACE: Duration = Duration::from_secs(1);
@@ -225,6 +222,10 @@ pub struct Child {
     pub stdout: Option<File>,
     /// The reading end of standard error, if it is a pipe.
     pub stderr: Option<File>,
+    /// The other end of the command's terminal, if it has one.
+    terminal: Option<File>,
+    /// The stream that is that other end too.
+    shown: Option<Stream>,
     pid: u32,
     handles: Signaller,
     began: Instant,
@@ -280,6 +281,8 @@ impl Child {
             stdin: None,
             stdout: None,
             stderr: None,
+            terminal: None,
+            shown: None,
             pid,
             handles,
             began,
@@ -299,10 +302,17 @@ impl Child {
 
     /// With the caller's ends of its pipes.
     pub(super) fn with(mut self, ends: Ends) -> Self {
-        self.stdin = ends.stdin;
-        self.stdout = ends.stdout;
-        self.stderr = ends.stderr;
+        self.connect(ends);
         self
+    }
+
+    /// These are other ends of its streams, and of its terminal if it has one.
+    pub(super) fn connect(&mut self, ends: Ends) {
+        self.stdin = ends.stdin.or(self.stdin.take());
+        self.stdout = ends.stdout.or(self.stdout.take());
+        self.stderr = ends.stderr.or(self.stderr.take());
+        self.shown = ends.shown.or(self.shown.take());
+        self.terminal = ends.terminal.or(self.terminal.take());
     }
 
     /// From here on its time counts; what was before was the set-up.
@@ -441,7 +451,7 @@ impl Child {
     /// # Errors
     /// What the operating system says.
     pub fn wait_forwarding(&mut self, signals: &[i32]) -> io::Result<Outcome> {
-        self.wait_tapping([None, None], signals)
+        self.wait_tapping([None, None], signals, None)
             .map(|(outcome, _)| outcome)
     }
 
@@ -453,8 +463,46 @@ impl Child {
     /// What the operating system says.
     pub fn wait_relaying(&mut self, signals: &[i32]) -> io::Result<Outcome> {
         let sinks = [Sink::Fd(1), Sink::Fd(2)];
-        self.wait_tapping(sinks.map(Some), signals)
+        self.wait_tapping(sinks.map(Some), signals, None)
             .map(|(outcome, _)| outcome)
+    }
+
+    /// Waits as [`wait_relaying`](Self::wait_relaying) does; where the command has a terminal,
+    /// somebody sits at it: what comes through the caller's standard input goes there. If that is
+    /// a terminal it is made raw meanwhile, and its size is passed on when it changes.
+    ///
+    /// Besides `signals` this takes SIGWINCH, SIGTSTP and SIGCONT, so a caller with several
+    /// threads should have blocked them in all. SIGTERM and SIGHUP go to the command, as far as
+    /// they are among `signals`, and if it goes on after that, its terminal hangs up. It hangs up
+    /// at once when the caller's does.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn wait_interactive(&mut self, signals: &[i32]) -> io::Result<Outcome> {
+        let Some(terminal) = self.terminal.take() else {
+            return self.wait_relaying(signals);
+        };
+        let keys = self.stdin.take();
+        let mut console = Console::new(terminal, keys, signals, self.limits.kill_after)?;
+        let screen = Sink::Fd(console.screen());
+        let sinks = match self.shown {
+            Some(Stream::Stderr) => [Sink::Fd(1), screen],
+            _ => [screen, Sink::Fd(2)],
+        };
+        let incoming = console.signals();
+        self.wait_tapping(sinks.map(Some), &incoming, Some(&mut console))
+            .map(|(outcome, _)| outcome)
+    }
+
+    /// Gives the command's terminal this size. Without a terminal there is nothing to do.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn resize(&self, size: WindowSize) -> io::Result<()> {
+        match &self.terminal {
+            Some(terminal) => size.set(terminal.as_fd()),
+            None => Ok(()),
+        }
     }
 
     /// Waits, and gathers what comes through the pipes of standard output and error, whichever
@@ -465,7 +513,7 @@ impl Child {
     /// What the operating system says.
     pub fn wait_with_output(&mut self) -> io::Result<(Outcome, Vec<u8>, Vec<u8>)> {
         let sinks = [Sink::Memory(Vec::new()), Sink::Memory(Vec::new())];
-        let (outcome, [out, err]) = self.wait_tapping(sinks.map(Some), &[])?;
+        let (outcome, [out, err]) = self.wait_tapping(sinks.map(Some), &[], None)?;
         Ok((outcome, out, err))
     }
 
@@ -482,7 +530,7 @@ impl Child {
         let take = RefCell::new(take);
         let call = |stream, piece: &[u8]| (take.borrow_mut())(stream, piece);
         let sinks = [Sink::Callback(&call), Sink::Callback(&call)];
-        self.wait_tapping(sinks.map(Some), &[])
+        self.wait_tapping(sinks.map(Some), &[], None)
             .map(|(outcome, _)| outcome)
     }
 
@@ -491,6 +539,7 @@ impl Child {
         &mut self,
         sinks: [Option<Sink<'a>>; 2],
         signals: &[i32],
+        mut console: Option<&mut Console>,
     ) -> io::Result<(Outcome, [Vec<u8>; 2])> {
         drop(self.stdin.take());
         let looks = self.monitor.as_ref().is_some_and(Monitor::looks);
@@ -507,6 +556,11 @@ impl Child {
             tap(Stream::Stdout, &mut self.stdout, out)?,
             tap(Stream::Stderr, &mut self.stderr, err)?,
         ];
+        let screen = self.shown.map(|stream| match stream {
+            Stream::Stdout => 0,
+            Stream::Stderr => 1,
+        });
+        let screen = screen.filter(|n| !taps[*n].is_closed());
         let incoming = match signals {
             [] => None,
             signals => Some(poll::SignalFd::new(signals)?),
@@ -526,11 +580,21 @@ impl Child {
                 Interest::read(signals),
                 Interest::of(out),
                 Interest::of(err),
+                Interest::of(console.as_ref().map_or(Wish::Nothing, |c| c.wants())),
             ];
             let left = self
                 .due()
+                .into_iter()
+                .chain(console.as_ref().and_then(|c| c.due()))
+                .min()
                 .map(|at| at.saturating_duration_since(Instant::now()));
-            if !poll::wait(self.handles.as_raw_fd(), &mut interests, left)? {
+            let ready = poll::wait(self.handles.as_raw_fd(), &mut interests, left)?;
+            if let Some(console) = &mut console
+                && console.hangs_up()
+            {
+                taps.iter_mut().for_each(Tap::hang_up);
+            }
+            if !ready {
                 continue;
             }
             if calls_back {
@@ -538,12 +602,26 @@ impl Child {
                 urgent = None;
             }
             while let Some(signal) = incoming.as_ref().and_then(poll::SignalFd::next) {
-                // The command may have ended in the meantime.
-                let _ = self.handles.signal(signal);
+                if console.as_mut().is_none_or(|c| c.passes_on(signal)) {
+                    // The command may have ended in the meantime.
+                    let _ = self.handles.signal(signal);
+                }
             }
-            for (tap, interest) in taps.iter_mut().zip(&interests[1..]) {
+            if let Some(console) = &mut console
+                && interests[3].ready()
+            {
+                console.turn();
+            }
+            for (tap, interest) in taps.iter_mut().zip(&interests[1..3]) {
                 if interest.ready() {
                     tap.turn()?;
+                }
+            }
+            if screen.is_some_and(|n| taps[n].is_closed()) {
+                // Where nobody looks any more a terminal hangs up, as a pipe breaks.
+                self.terminal = None;
+                if let Some(console) = &mut console {
+                    console.hang_up();
                 }
             }
             if taps.iter().any(Tap::is_over) && self.killed.is_none() {
@@ -555,7 +633,7 @@ impl Child {
         for tap in &mut taps {
             // What was written before the end is still in the pipe; a process that got away and
             // holds it open is not waited for.
-            tap.finish()?;
+            tap.finish(|fd| writable(fd, incoming.as_ref()))?;
             if tap.is_over() && matches!(outcome.end, End::Exited(_) | End::Signalled(_)) {
                 outcome.end = End::Limit(Limit::Output);
             }
@@ -613,19 +691,19 @@ impl Child {
         &self.handles.control
     }
 
-    /// The first message of the child; `None` if it ended without one.
-    pub(super) fn first_word(&mut self) -> io::Result<Option<Message>> {
+    /// The next message of the child before the command runs; `None` if it ended without one.
+    pub(super) fn first_word(&mut self) -> io::Result<Option<Word>> {
         loop {
             let mut interests = [Interest::read(self.control().0.as_raw_fd())];
             let pidfd = self.handles.pidfd.as_ref().map_or(-1, |fd| fd.as_raw_fd());
             let spoken = poll::wait(pidfd, &mut interests, None)?;
-            if let Some(message) = self.control().hear() {
-                return Ok(Some(message));
+            if let Some(word) = self.control().hear_file() {
+                return Ok(Some(word));
             }
             // Somebody may hold a copy of the child's end, so the socket alone does not tell.
             let ended = !spoken && pidfd >= 0 && poll::is_ready(pidfd)?;
             if ended || self.control().is_over() {
-                return Ok(self.control().hear());
+                return Ok(self.control().hear_file());
             }
         }
     }
@@ -730,6 +808,24 @@ impl Child {
         }
         let _ = self.handles.kill();
         let _ = self.reap(0);
+    }
+}
+
+/// Waits until `fd` can be written to. False if a signal comes first that asks to end.
+fn writable(fd: RawFd, signals: Option<&poll::SignalFd>) -> io::Result<bool> {
+    const ENOUGH: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+    loop {
+        let signalled = signals.map_or(-1, poll::SignalFd::as_raw_fd);
+        let mut interests = [Interest::read(signalled), Interest::of(Wish::Write(fd))];
+        poll::wait(-1, &mut interests, None)?;
+        while let Some(signal) = signals.and_then(poll::SignalFd::next) {
+            if ENOUGH.contains(&signal) {
+                return Ok(false);
+            }
+        }
+        if interests[1].ready() {
+            return Ok(true);
+        }
     }
 }
 

@@ -19,9 +19,10 @@ use super::ops::{Action, Call, Op};
 use super::order::Order;
 use super::passing::{Moves, Passing, above, duplicate};
 use super::pool::{Pool, was_gone};
-use super::process::{Child, Control, Host};
+use super::process::{Child, Control, Host, Word};
 use super::setup::{self, Birth, Entry, Tail};
 use super::template::Template;
+use super::terminal::{self, Terminal};
 use super::wire::{Message, kind, problem};
 use super::{Ready, init, raw};
 use crate::ask::{From, ask};
@@ -34,11 +35,13 @@ const STACK_SIZE: usize = 64 * 1024;
 /// Starts a command in a sandbox of its own: one that stands ready, if there is any that suits.
 pub(super) fn start(ready: &Ready, pool: Option<&Pool>, run: &Run) -> Result<Child, SpawnError> {
     let (lowered, steps) = (&ready.lowered, &*ready.script.steps);
-    let (passing, ends) = Passing::open(run)?;
+    let mut terminal = Terminal::new(run, lowered.ptmx.as_deref())?;
+    let (passing, ends) = Passing::open(run, terminal.as_mut())?;
+    let terminal = terminal.as_ref();
     if let Some(pool) = pool.filter(|_| ready.suits(&passing)) {
-        let order = order(lowered, run, &passing.pairs()?)?;
+        let order = order(lowered, run, terminal, &passing.pairs()?)?;
         while let Some(parked) = pool.take() {
-            match start_parked(parked, ready, &order, run) {
+            match start_parked(parked, ready, &order, run, terminal) {
                 // Somebody has killed it while it waited.
                 Err(error) if was_gone(&error) => {}
                 done => return done.map(|child| child.with(ends)),
@@ -47,13 +50,14 @@ pub(super) fn start(ready: &Ready, pool: Option<&Pool>, run: &Run) -> Result<Chi
     }
     let top = run.fds.iter().map(|(_, to)| *to).max().unwrap_or(2).max(2);
     let moves = passing.moves(top)?;
-    let order = order(lowered, run, &[])?;
+    let order = order(lowered, run, terminal, &[])?;
     let bearing = Bearing {
         lowered,
         steps,
         moves: &moves,
         top,
         command: Some((run, &order)),
+        terminal,
         via: None,
         stops: false,
     };
@@ -69,6 +73,7 @@ pub(super) fn park(ready: &Ready) -> Result<Child, SpawnError> {
         moves: &moves,
         top: 2,
         command: None,
+        terminal: None,
         via: None,
         stops: false,
     };
@@ -88,6 +93,7 @@ pub(super) fn found(
         moves: &moves,
         top: 2,
         command: None,
+        terminal: None,
         via: None,
         stops: true,
     })?;
@@ -108,6 +114,7 @@ struct Bearing<'a> {
     top: RawFd,
     /// The command, if there is one already.
     command: Option<(&'a Run, &'a Order)>,
+    terminal: Option<&'a Terminal>,
     via: Option<&'a Template>,
     /// Whether it is for its mounts alone.
     stops: bool,
@@ -141,12 +148,19 @@ fn start_parked(
     ready: &Ready,
     order: &Order,
     run: &Run,
+    terminal: Option<&Terminal>,
 ) -> Result<Child, SpawnError> {
     child.begin_now();
     order
         .send(child.control(), None)
         .map_err(|error| SpawnError::new(FailedStep::Died, error))?;
-    hear(&mut child, &ready.lowered, &ready.script.steps, Some(run))?;
+    hear(
+        &mut child,
+        &ready.lowered,
+        &ready.script.steps,
+        Some(run),
+        terminal,
+    )?;
     Ok(child)
 }
 
@@ -157,23 +171,31 @@ pub(super) fn start_in(
     steps: &[sandboxlib_core::Step],
     run: &Run,
 ) -> Result<Child, SpawnError> {
-    let (passing, ends) = Passing::open(run)?;
-    let order = order(lowered, run, &passing.pairs()?)?;
+    let mut terminal = Terminal::new(run, lowered.ptmx.as_deref())?;
+    let (passing, ends) = Passing::open(run, terminal.as_mut())?;
+    let terminal = terminal.as_ref();
+    let order = order(lowered, run, terminal, &passing.pairs()?)?;
     let (control, theirs) = Control::pair()?;
     order
         .send(host.control(), Some(&theirs))
         .map_err(|error| SpawnError::new(FailedStep::Session, error))?;
     drop(theirs);
     let mut child = Child::guest(host, control);
-    hear(&mut child, lowered, steps, Some(run))?;
+    hear(&mut child, lowered, steps, Some(run), terminal)?;
     Ok(child.with(ends))
 }
 
-fn order(lowered: &Lowered, run: &Run, pairs: &[(RawFd, RawFd)]) -> Result<Order, SpawnError> {
+fn order(
+    lowered: &Lowered,
+    run: &Run,
+    terminal: Option<&Terminal>,
+    pairs: &[(RawFd, RawFd)],
+) -> Result<Order, SpawnError> {
     let limits = lowered.limits.as_ref().map_or(c"", |(limits, _)| limits);
     let nice = lowered.tree.as_ref().map_or(0, |_| nice());
     let nice = u32::try_from(nice).unwrap_or(0);
-    Order::new(run, limits, nice, pairs)
+    let terminal = terminal.map_or(c"", |terminal| &terminal.argument);
+    Order::new(run, limits, nice, terminal, pairs)
 }
 
 /// Has a sandbox set up, and its command started if there is one already.
@@ -184,6 +206,7 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
         moves,
         top,
         command,
+        terminal,
         via,
         stops,
     } = *bearing;
@@ -289,7 +312,13 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
             // Where it cannot be heard any more, the child has told why.
             let _ = order.send(child.control(), None);
         }
-        hear(&mut child, lowered, steps, command.map(|(run, _)| run))
+        hear(
+            &mut child,
+            lowered,
+            steps,
+            command.map(|(run, _)| run),
+            terminal,
+        )
     });
     drop(held_groups);
     // Until here the child may use what this frame holds.
@@ -526,6 +555,10 @@ fn write_maps(lowered: &Lowered, child: &mut Child) -> Result<(), SpawnError> {
             source,
         )
     })?;
+    go_on(child)
+}
+
+fn go_on(child: &Child) -> Result<(), SpawnError> {
     child
         .control()
         .say(&Message::new(kind::GO))
@@ -563,24 +596,53 @@ fn hear(
     lowered: &Lowered,
     steps: &[sandboxlib_core::Step],
     run: Option<&Run>,
+    terminal: Option<&Terminal>,
 ) -> Result<(), SpawnError> {
     let tail = Tail::after(u32::try_from(steps.len()).unwrap_or(u32::MAX - 3));
     let nothing = Run::new("");
     let run = run.unwrap_or(&nothing);
-    let mut message = match child.first_word() {
-        Ok(Some(message)) => message,
+    loop {
+        let (message, file) = word(child)?;
+        match (message.kind, terminal) {
+            (kind::TERMINAL, Some(terminal)) => {
+                child.connect(terminal.opened(file)?);
+                go_on(child)?;
+            }
+            _ => return judge(message, lowered, steps, run, tail),
+        }
+    }
+}
+
+/// The next word of the child, and the descriptor that came with it.
+fn word(child: &mut Child) -> Result<Word, SpawnError> {
+    match child.first_word() {
+        Ok(Some(word)) => Ok(word),
         Ok(None) => {
             let source = io::Error::other("it ended without a word");
             let step = match child.is_guest() {
                 true => FailedStep::Session,
                 false => FailedStep::Died,
             };
-            return Err(SpawnError::new(step, source));
+            Err(SpawnError::new(step, source))
         }
-        Err(error) => return Err(resources("the control socket")(error)),
-    };
+        Err(error) => Err(resources("the control socket")(error)),
+    }
+}
+
+/// What the last word before the command runs says about it.
+fn judge(
+    mut message: Message,
+    lowered: &Lowered,
+    steps: &[sandboxlib_core::Step],
+    run: &Run,
+    tail: Tail,
+) -> Result<(), SpawnError> {
     match message.kind {
         kind::STARTED | kind::READY => Ok(()),
+        kind::TERMINAL_FAILED => {
+            let source = io::Error::from_raw_os_error(message.errno);
+            Err(terminal::failed(source))
+        }
         kind::EXEC_FAILED => Err(exec_error(&message, run)),
         kind::FILTER_FAILED => {
             message.a = lowered.filter.as_ref().map_or(tail.init, |f| f.step);

@@ -94,6 +94,7 @@ impl Lowered {
             tree: self.tree.clone(),
             tmpfs: self.tmpfs.clone(),
             limits: self.limits.clone(),
+            ptmx: self.ptmx.clone(),
         }
     }
 }

@@ -38,7 +38,12 @@ pub(crate) mod kind {
     pub(crate) const STARTED: u32 = 3;
     /// Init to parent: the command ended with wait status `a`; `text` is a [`super::Used`].
     pub(crate) const ENDED: u32 = 4;
-    /// Parent to child: the id maps are written.
+    /// Init to parent: here is the parent's end of the command's terminal, a descriptor. The init
+    /// program waits for [`GO`].
+    pub(crate) const TERMINAL: u32 = 20;
+    /// Init to parent: the command could not have its terminal, because of `errno`.
+    pub(crate) const TERMINAL_FAILED: u32 = 21;
+    /// Parent to child: the id maps are written; or to init: the terminal is set up.
     pub(crate) const GO: u32 = 5;
     /// Parent to init: send signal `a` to the command.
     pub(crate) const SIGNAL: u32 = 6;
@@ -99,7 +104,8 @@ pub(crate) struct Order {
     pub(crate) limits: u32,
     /// 20 less the nice value of the command (nice(2)), and 0 to leave it.
     pub(crate) nice: u32,
-    pub(crate) reserved: u32,
+    /// Where it is said what terminal the command gets (see the init program's terminal.rs).
+    pub(crate) terminal: u32,
 }
 
 impl Order {

@@ -16,6 +16,7 @@ use super::poll::{self, Catcher};
 use crate::ending::{self, decode, duration};
 use crate::helper::Errand;
 use crate::streams::{Ends, Sink, Stream, Tap, Wish};
+use crate::tty::WindowSize;
 
 /// A process that is the caller's child. Its number is its own until it has been waited for,
 /// which happens under the lock, so no signal can reach another process.
@@ -308,6 +309,23 @@ impl Child {
             .map(|(outcome, _)| outcome)
     }
 
+    /// Waits as [`wait_relaying`](Self::wait_relaying) does: on this system no command has a
+    /// terminal of its own.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn wait_interactive(&mut self, signals: &[i32]) -> io::Result<Outcome> {
+        self.wait_relaying(signals)
+    }
+
+    /// Does nothing, for the same reason.
+    ///
+    /// # Errors
+    /// None.
+    pub fn resize(&self, _: WindowSize) -> io::Result<()> {
+        Ok(())
+    }
+
     fn catch(&self, signals: &[i32]) -> io::Result<Option<Catcher>> {
         let signaller = self.signaller();
         Catcher::new(signals, move |signal| {
@@ -385,7 +403,10 @@ impl Child {
         for tap in &mut taps {
             // What was written before the end is still in the pipe; a process that got away and
             // holds it open is not waited for.
-            tap.finish()?;
+            tap.finish(|fd| {
+                let wanted = [Wish::Nothing, Wish::Write(fd), Wish::Nothing];
+                poll::wait(wanted, None).map(|_| true)
+            })?;
             if tap.is_over() && matches!(outcome.end, End::Exited(_) | End::Signalled(_)) {
                 outcome.end = End::Limit(Limit::Output);
             }

@@ -82,6 +82,12 @@ const SETRLIMIT: u32 = 8;
 
 pub(super) fn start(actions: &[Action], steps: &[Step], run: &Run) -> Result<Child, SpawnError> {
     let tail = Tail::after(steps.len());
+    if run.tty.is_some() {
+        let what = "a terminal for the command".to_owned();
+        let why = "there is none on this system yet";
+        let source = io::Error::new(io::ErrorKind::Unsupported, why);
+        return Err(SpawnError::new(FailedStep::Lower { what }, source));
+    }
     let top = run.fds.iter().map(|(_, to)| *to).max().unwrap_or(2).max(2);
     let (report, said) = io::pipe().map_err(resources("a pipe"))?;
     let said = above(said.into(), top)?;
@@ -118,6 +124,8 @@ pub(super) fn start(actions: &[Action], steps: &[Step], run: &Run) -> Result<Chi
             .stderr
             .take()
             .map(|end| File::from(OwnedFd::from(end))),
+        terminal: None,
+        shown: None,
     };
     let pid = libc::pid_t::try_from(process.id())
         .map_err(|e| resources("a process")(io::Error::other(e)))?;
