@@ -1,4 +1,4 @@
-//! Sandboxes that stand ready. One test, because it looks at all processes of this program.
+//! Sandboxes that stand ready, and those that are started again and again.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
@@ -7,9 +7,14 @@
 )]
 
 use std::fs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sandboxlib::{Command, End, Prepared, Root, Sandbox, Stdio};
+use std::os::unix::fs::PermissionsExt;
+
+use sandboxlib::{
+    Command, End, Ids, Mount, MountKind, Prepared, Root, Sandbox, SandboxPath, Stdio,
+};
 use sandboxlib_tests::TinyRoot;
 use sandboxlib_tests::watch::{signal, within};
 
@@ -52,8 +57,16 @@ fn open_files() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
+/// One test at a time: this one looks at all processes of the program.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn sandboxes_stand_ready_and_are_like_others() {
+    let _alone = alone();
     let Some(root) = TinyRoot::new() else { return };
     // Whatever is opened once for good, the init program among it.
     let sandbox = Sandbox::new(Root::Dir(root.path().into()))
@@ -101,7 +114,7 @@ fn runs_are_like_others(sandbox: &Sandbox, warm: &Prepared) {
     let cold = sandbox.prepare().unwrap();
     for script in [
         "id; pwd; env; umask; hostname; ls -a / /dev /tmp",
-        "cat /proc/mounts | sort; ls /proc/self/fd; cat /proc/self/limits",
+        "cat /proc/mounts | sort -u; ls /proc/self/fd; cat /proc/self/limits",
         "grep -v -e ctxt_switches -e VmSize -e Vm -e Rss -e NSpid -e Cpus -e Mems -e mems /proc/self/status",
         "ps -o pid,ppid,comm; cat /proc/1/comm",
         "mount -t tmpfs t /tmp 2>&1; unshare -r true 2>&1; true",
@@ -112,7 +125,7 @@ fn runs_are_like_others(sandbox: &Sandbox, warm: &Prepared) {
             command
                 .env("A", "b c")
                 .env("PATH", "/bin")
-                .cwd(sandboxlib::SandboxPath::new("/var").unwrap());
+                .cwd(SandboxPath::new("/var").unwrap());
             prints(command)
         };
         assert_eq!(dressed(warm), dressed(&cold), "{script}");
@@ -134,7 +147,7 @@ fn runs_are_like_others(sandbox: &Sandbox, warm: &Prepared) {
         until_warmed(warm, 3);
         let error = |prepared: &Prepared| {
             let mut command = prepared.command(program);
-            command.cwd(sandboxlib::SandboxPath::new(cwd).unwrap());
+            command.cwd(SandboxPath::new(cwd).unwrap());
             command.output().unwrap_err().to_string()
         };
         assert_eq!(error(warm), error(&cold));
@@ -164,4 +177,72 @@ fn files_as_streams(prepared: &Prepared) {
     assert!(outcome.success());
     assert_eq!(printed, "a\nb\n");
     assert_eq!(prepared.warmed(), 3);
+}
+
+/// A sandbox that is started again and again copies mounts that were made once.
+#[test]
+fn the_third_run_is_like_the_first() {
+    let _alone = alone();
+    let Some(root) = TinyRoot::new() else { return };
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    fs::write(place.path().join("file"), "shown").unwrap();
+    let at = |path: &str| SandboxPath::new(path).unwrap();
+    let sandbox = Sandbox::new(Root::Dir(root.path().into()))
+        .usual_mounts()
+        .mount(Mount::bind_read_only(place.path(), at("/home")))
+        .mount(Mount::new(at("/etc"), MountKind::Mask))
+        .mount(Mount::new(at("/var"), MountKind::Dir { mode: 0o700 }))
+        .read_only()
+        .backends(["userns"]);
+    let prepared = sandbox.prepare().unwrap();
+    for script in [
+        "id; ls -la / /dev /dev/pts /dev/shm /home | sed -e 's/[0-9][0-9]:[0-9][0-9]//' -e '/ proc$/d'",
+        "cut -d' ' -f 2- /proc/mounts | sort -u",
+        "cat /home/file; ls /etc 2>&1; echo x >/home/new 2>&1; echo x >/new 2>&1; true",
+        "ls /proc | grep -c '^[0-9]'; cat /proc/1/comm; ls /proc/1/root 2>&1; true",
+        "cat /proc/sys/user/max_user_namespaces; cat /proc/self/uid_map /proc/self/gid_map",
+        "umount /proc 2>&1; umount -l /proc 2>&1; umount /tmp 2>&1; mount -o remount,rw / 2>&1; true",
+        "cat /proc/keys 2>&1; echo >/dev/null; head -c 4 /dev/zero | wc -c; echo a >/tmp/a; cat /tmp/a",
+        "ifconfig lo | head -2; hostname",
+    ] {
+        let script = format!("{{ {script}; }} 2>&1");
+        let first = prints(sh(&sandbox.prepare().unwrap(), &script));
+        for _ in 0..3 {
+            let again = prints(sh(&prepared, &script));
+            assert_eq!(again, first, "{script}");
+        }
+    }
+    // Nothing is left for the next.
+    assert_eq!(
+        prints(sh(&prepared, "touch /tmp/a /dev/shm/a; ls /tmp")),
+        "a\n"
+    );
+    assert_eq!(prints(sh(&prepared, "ls -A /tmp; ls -A /dev/shm")), "");
+}
+
+/// With every capability of its user namespace but the one that makes a template impossible, and
+/// with namespaces of its own, the command finds nothing below the procfs of its own.
+#[test]
+fn nothing_lies_below_what_was_copied() {
+    let _alone = alone();
+    let Some(root) = TinyRoot::new() else { return };
+    let prepared = Sandbox::new(Root::Dir(root.path().into()))
+        .usual_mounts()
+        .ids(Ids::Pair {
+            uid: 1000,
+            gid: 1000,
+        })
+        .allow_nested()
+        .backends(["userns"])
+        .prepare()
+        .unwrap();
+    let script = "unshare -Urm sh -c '\
+        umount /proc 2>/dev/null && echo gone; umount -l /proc 2>/dev/null && echo gone; \
+        mkdir -p /tmp/x; mount --bind / /tmp/x 2>/dev/null && ls /tmp/x/proc; \
+        mount --rbind / /tmp/x && umount -l /tmp/x/proc 2>/dev/null && ls /tmp/x/proc | wc -l; \
+        cat /proc/1/comm'";
+    for _ in 0..4 {
+        assert_eq!(prints(sh(&prepared, script)), "sandbox-init\n");
+    }
 }

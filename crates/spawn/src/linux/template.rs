@@ -223,8 +223,12 @@ impl<'a> Parts<'a> {
             Action::Shadow { at: to, .. }
             | Action::File { to, .. }
             | Action::Mask { to, .. }
-            | Action::CloseSocket { to }
-            | Action::Seal { at: to } => self.of_template(to)?,
+            | Action::CloseSocket { to } => self.of_template(to)?,
+            // It covers nothing.
+            Action::Seal { at } => match self.is_fresh(at) {
+                true => Place::Run,
+                false => Place::Template,
+            },
             Action::MakeDir { parent, .. }
             | Action::MakeFile { parent, .. }
             | Action::MakeSymlink { parent, .. } => match self.is_fresh(parent) {
@@ -376,5 +380,161 @@ impl Keeper {
         self.state
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sandboxlib_config::{Access, SandboxPath};
+    use sandboxlib_core::{CapSet, ChildScript, IdRange};
+    use sandboxlib_mount::{Attributes, BindSource, Node, PlanStep};
+
+    use super::super::{Script, lower::lower};
+    use super::*;
+    use crate::run::Run;
+
+    fn at(path: &str) -> SandboxPath {
+        SandboxPath::new(path).unwrap()
+    }
+
+    fn tmpfs(path: &str) -> PlanStep {
+        PlanStep::Tmpfs {
+            to: at(path),
+            size: None,
+            mode: 0o755,
+        }
+    }
+
+    fn bind(path: &str) -> PlanStep {
+        PlanStep::Bind {
+            from: BindSource::Host("/usr".into()),
+            to: at(path),
+            node: Node::Dir,
+            attributes: Attributes {
+                access: Access::ReadOnly,
+                devices: false,
+            },
+        }
+    }
+
+    fn script(root: &str, mounts: Vec<PlanStep>, keep: CapSet) -> ChildScript {
+        let (uid, gid) = crate::caller_ids();
+        let same = |id| {
+            vec![IdRange {
+                inside: id,
+                outside: id,
+                count: 1,
+            }]
+        };
+        let mut steps = vec![
+            Step::Namespaces(NamespaceSet {
+                user: true,
+                mount: true,
+                pid: true,
+                ..NamespaceSet::default()
+            }),
+            Step::IdMap {
+                uids: same(uid),
+                gids: same(gid),
+                writer: MapWriter::Child,
+            },
+            Step::PrivateMounts,
+            Step::Mount(PlanStep::Root {
+                source: root.into(),
+                access: Access::ReadOnly,
+            }),
+        ];
+        steps.extend(mounts.into_iter().map(Step::Mount));
+        steps.extend([
+            Step::PivotRoot,
+            Step::Session,
+            Step::NoNewPrivs,
+            Step::Capabilities(keep),
+        ]);
+        ChildScript { steps }
+    }
+
+    /// How many operations on mounts are left for each run.
+    fn left(mounts: Vec<PlanStep>) -> Option<Vec<String>> {
+        let lowered = lower(&script("/", mounts, CapSet::EMPTY)).unwrap();
+        let (_, rest) = split(&lowered)?;
+        let mounts = rest.iter().filter_map(|op| match &op.action {
+            Action::FileSystem { to, .. } | Action::Bind { to, .. } | Action::Seal { at: to } => {
+                Some(to.to_str().unwrap().to_owned())
+            }
+            Action::MakeDir { parent, name, .. } => {
+                let [parent, name] = [parent, name].map(|s| s.to_str().unwrap());
+                Some(format!("{parent}/{name}"))
+            }
+            _ => None,
+        });
+        Some(mounts.collect())
+    }
+
+    #[test]
+    fn what_can_be_written_to_is_each_runs_own() {
+        let seal = |path: &str| PlanStep::Seal { at: at(path) };
+        let dir = |path: &str| PlanStep::MakeDir {
+            at: at(path),
+            mode: 0o755,
+            on_host: false,
+        };
+        let proc = PlanStep::Proc { to: at("/proc") };
+        let list = |words: &[&str]| Some(words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
+        assert_eq!(left(vec![bind("/usr"), proc]), list(&["proc"]));
+        // A tmpfs that is sealed is the template's, and what is mounted in it is not.
+        let dev = vec![
+            tmpfs("/dev"),
+            dir("/dev/shm"),
+            tmpfs("/dev/shm"),
+            seal("/dev"),
+        ];
+        assert_eq!(left(dev), list(&["dev/shm"]));
+        assert_eq!(
+            left(vec![tmpfs("/tmp"), dir("/tmp/a")]),
+            list(&["tmp", "tmp/a"])
+        );
+        // The host is out of sight by then.
+        assert_eq!(
+            left(vec![tmpfs("/tmp"), dir("/tmp/a"), bind("/tmp/a")]),
+            None
+        );
+        // It would come first, and not cover.
+        assert_eq!(left(vec![tmpfs("/a/b"), bind("/a")]), None);
+        assert_eq!(left(vec![tmpfs("/a/b"), bind("/a/bc")]), list(&["a/b"]));
+        assert_eq!(left(vec![tmpfs("/a"), tmpfs("/a")]), None);
+    }
+
+    #[test]
+    fn who_may_unmount_gets_none() {
+        let keep = CapSet::from_bits(1 << 21);
+        let lowered = lower(&script("/", vec![tmpfs("/tmp")], keep)).unwrap();
+        assert!(split(&lowered).is_none());
+    }
+
+    #[test]
+    fn it_is_made_for_the_second_start() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["proc", "tmp", "usr"] {
+            std::fs::create_dir(root.path().join(name)).unwrap();
+        }
+        let mounts = vec![
+            PlanStep::Proc { to: at("/proc") },
+            tmpfs("/tmp"),
+            bind("/usr"),
+        ];
+        let script = script(root.path().to_str().unwrap(), mounts, CapSet::EMPTY);
+        let script = Script::new(&script).unwrap();
+        let nothing = Run::new("");
+        if crate::rehearsal::judge(script.start(&nothing)).is_err() {
+            // No user namespaces for this caller here: what is left to see is seen elsewhere.
+            return;
+        }
+        let state = || format!("{:?}", *script.ready.keeper.lock());
+        assert!(state().starts_with("Once"), "{}", state());
+        for _ in 0..2 {
+            crate::rehearsal::judge(script.start(&nothing)).unwrap();
+            assert!(state().starts_with("Made"), "{}", state());
+        }
     }
 }
