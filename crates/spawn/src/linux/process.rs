@@ -22,6 +22,8 @@ use super::wire::{Message, Used, kind};
 use crate::ending::{self, decode, duration};
 use crate::streams::{Ends, Sink, Stream, Tap};
 
+mod steps;
+
 /// The parent's end of the control socket. Closing it ends the sandbox.
 #[derive(Debug)]
 pub(super) struct Control(OwnedFd);
@@ -319,11 +321,6 @@ impl Child {
         }
     }
 
-    /// When it has to be looked at, at the latest.
-    pub(super) fn look_again(&self) -> Option<Instant> {
-        self.due()
-    }
-
     /// What can be read from when it has ended.
     pub(super) fn as_raw_fd(&self) -> RawFd {
         self.handles.as_raw_fd()
@@ -535,20 +532,19 @@ impl Child {
                     tap.turn()?;
                 }
             }
-            if taps.iter().any(Tap::is_over) && self.killed.is_none() {
-                self.end(End::Limit(Limit::Output))?;
+            if taps.iter().any(Tap::is_over) {
+                self.exceed_output()?;
             }
         };
-        let mut outcome = outcome;
         for tap in &mut taps {
             // What was written before the end is still in the pipe; a process that got away and
             // holds it open is not waited for.
             tap.finish()?;
-            if tap.is_over() && matches!(outcome.end, End::Exited(_) | End::Signalled(_)) {
-                outcome.end = End::Limit(Limit::Output);
+            if tap.is_over() {
+                self.exceed_output()?;
             }
         }
-        self.outcome = Some(outcome.clone());
+        let outcome = self.outcome.clone().unwrap_or(outcome);
         Ok((outcome, taps.map(Tap::into_data)))
     }
 
