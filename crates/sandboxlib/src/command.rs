@@ -126,7 +126,7 @@ impl<'p> Command<'p> {
     /// How many bytes the command may print on each stream ([`Limits::output`]). Standard output
     /// and error have to be pipes then, or lead nowhere, and be read by
     /// [`output`](Self::output), [`Child::wait_with_output`], [`Child::wait_streaming`] or
-    /// [`Child::wait_relaying`].
+    /// [`Child::wait_relaying`], or by their twins of the feature `tokio`.
     pub fn output_limit(&mut self, bytes: u64) -> &mut Self {
         self.limits.output = Some(bytes);
         self

@@ -516,7 +516,7 @@ impl Child {
                 Interest::of(err),
             ];
             let left = self
-                .due()
+                .next_look()
                 .map(|at| at.saturating_duration_since(Instant::now()));
             if !poll::wait(self.handles.as_raw_fd(), &mut interests, left)? {
                 continue;
@@ -546,51 +546,6 @@ impl Child {
         }
         let outcome = self.outcome.clone().unwrap_or(outcome);
         Ok((outcome, taps.map(Tap::into_data)))
-    }
-
-    /// When there is something to see to, whatever happens until then.
-    fn due(&self) -> Option<Instant> {
-        let watch = self.monitor.as_ref().filter(|_| self.killed.is_none());
-        let watch = watch.map(Monitor::next);
-        [self.deadline, watch].into_iter().flatten().min()
-    }
-
-    /// Has the command end if the time is up, or it has come to another limit.
-    fn expire(&mut self) -> io::Result<()> {
-        let now = Instant::now();
-        if self.killed.is_none()
-            && let Some(monitor) = &mut self.monitor
-            && now >= monitor.next()
-            && let Some(limit) = monitor.look()
-        {
-            self.exceed(limit)?;
-        }
-        if self.deadline.is_none_or(|deadline| now < deadline) {
-            return Ok(());
-        }
-        match (self.killed, self.ending) {
-            (Some(how), _) => self.end(how),
-            (None, Some(limit)) => self.end(End::Limit(limit)),
-            (None, None) => self.exceed(Limit::Wall),
-        }
-    }
-
-    /// The command has come to `limit`. If it is one of time it may be given some more to clean
-    /// up; what others are about would get worse meanwhile.
-    fn exceed(&mut self, limit: Limit) -> io::Result<()> {
-        let patient = matches!(limit, Limit::Wall | Limit::CpuTime);
-        match (self.ending, self.limits.kill_after) {
-            // Its processor time goes on being used up while it cleans up.
-            (Some(_), _) if patient => Ok(()),
-            (None, Some(grace)) if patient => {
-                self.ending = Some(limit);
-                self.deadline = Instant::now().checked_add(grace);
-                // It may have ended in the meantime.
-                let _ = self.handles.signal(libc::SIGTERM);
-                Ok(())
-            }
-            (first, _) => self.end(End::Limit(first.unwrap_or(limit))),
-        }
     }
 
     pub(super) fn control(&self) -> &Control {

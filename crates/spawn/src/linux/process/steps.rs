@@ -8,7 +8,7 @@ use std::time::Instant;
 use sandboxlib_config::Limit;
 use sandboxlib_core::{End, Outcome, Started};
 
-use super::Child;
+use super::{Child, Monitor};
 use crate::streams::Quota;
 
 impl Child {
@@ -33,7 +33,9 @@ impl Child {
     /// the processes have to be looked at; `None` if nothing but the end is waited for.
     #[must_use]
     pub fn next_look(&self) -> Option<Instant> {
-        self.due()
+        let watch = self.monitor.as_ref().filter(|_| self.killed.is_none());
+        let watch = watch.map(Monitor::next);
+        [self.deadline, watch].into_iter().flatten().min()
     }
 
     /// How much of each stream the command may print, by its limit of output.
@@ -73,5 +75,43 @@ impl Child {
         let mut ended = Self::of(self.pid, handles, self.began, self.contained);
         ended.outcome = Some(Outcome::new(End::Killed, Started::Unknown, self.pid));
         Some(mem::replace(self, ended))
+    }
+
+    /// Has the command end if the time is up, or it has come to another limit.
+    pub(super) fn expire(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        if self.killed.is_none()
+            && let Some(monitor) = &mut self.monitor
+            && now >= monitor.next()
+            && let Some(limit) = monitor.look()
+        {
+            self.exceed(limit)?;
+        }
+        if self.deadline.is_none_or(|deadline| now < deadline) {
+            return Ok(());
+        }
+        match (self.killed, self.ending) {
+            (Some(how), _) => self.end(how),
+            (None, Some(limit)) => self.end(End::Limit(limit)),
+            (None, None) => self.exceed(Limit::Wall),
+        }
+    }
+
+    /// The command has come to `limit`. If it is one of time it may be given some more to clean
+    /// up; what others are about would get worse meanwhile.
+    fn exceed(&mut self, limit: Limit) -> io::Result<()> {
+        let patient = matches!(limit, Limit::Wall | Limit::CpuTime);
+        match (self.ending, self.limits.kill_after) {
+            // Its processor time goes on being used up while it cleans up.
+            (Some(_), _) if patient => Ok(()),
+            (None, Some(grace)) if patient => {
+                self.ending = Some(limit);
+                self.deadline = Instant::now().checked_add(grace);
+                // It may have ended in the meantime.
+                let _ = self.handles.signal(libc::SIGTERM);
+                Ok(())
+            }
+            (first, _) => self.end(End::Limit(first.unwrap_or(limit))),
+        }
     }
 }
