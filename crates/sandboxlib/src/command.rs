@@ -13,29 +13,35 @@ use sandboxlib_core::{
 use sandboxlib_spawn::{Run, Signaller, Stdio, Stream, Tty, WindowSize, hints};
 use tracing::debug_span;
 
+use crate::sandbox::Basis;
 use crate::{Error, Prepared};
+
+#[cfg(feature = "tokio")]
+use crate::runtime::Running;
+#[cfg(not(feature = "tokio"))]
+use sandboxlib_spawn::Child as Running;
 
 /// A command that is going to run in a sandbox, as often as it is started.
 #[derive(Debug)]
 pub struct Command<'p> {
-    prepared: &'p Prepared,
+    pub(crate) basis: &'p Arc<Basis>,
     /// Where it runs, if not in a sandbox of its own.
-    session: Option<&'p sandboxlib_spawn::Session>,
-    run: Run,
-    limits: Limits,
+    pub(crate) session: Option<&'p Arc<sandboxlib_spawn::Session>>,
+    pub(crate) run: Run,
+    pub(crate) limits: Limits,
 }
 
 impl<'p> Command<'p> {
     pub(crate) fn new(prepared: &'p Prepared, program: &OsStr) -> Self {
         Self {
-            prepared,
+            basis: &prepared.basis,
             session: None,
             run: Run::new(program),
-            limits: prepared.check.limits,
+            limits: prepared.basis.check.limits,
         }
     }
 
-    pub(crate) fn within(mut self, session: &'p sandboxlib_spawn::Session) -> Self {
+    pub(crate) fn within(mut self, session: &'p Arc<sandboxlib_spawn::Session>) -> Self {
         self.session = Some(session);
         self
     }
@@ -132,7 +138,7 @@ impl<'p> Command<'p> {
     /// How many bytes the command may print on each stream ([`Limits::output`]). Standard output
     /// and error have to be pipes then, or lead nowhere, and be read by
     /// [`output`](Self::output), [`Child::wait_with_output`], [`Child::wait_streaming`] or
-    /// [`Child::wait_relaying`].
+    /// [`Child::wait_relaying`], or by their twins of the feature `tokio`.
     pub fn output_limit(&mut self, bytes: u64) -> &mut Self {
         self.limits.output = Some(bytes);
         self
@@ -144,41 +150,13 @@ impl<'p> Command<'p> {
     /// [`Error::Spawn`] names the step that failed; then nothing of the sandbox is left.
     /// [`Error::Config`] if there is a limit of output that nobody could hold.
     pub fn spawn(&mut self) -> Result<Child, Error> {
-        let _span = debug_span!("spawn", program = ?self.run.program).entered();
-        let backend = self.prepared.check.enforcement.backend;
         self.check_streams()?;
-        let started = match self.session {
-            Some(session) => session.start(&self.run),
-            None => self.prepared.ready.start(&self.run),
-        };
-        match started {
-            Ok(mut child) => {
-                child.set_limits(self.limits);
-                Ok(Child {
-                    stdin: child.stdin.take(),
-                    stdout: child.stdout.take(),
-                    stderr: child.stderr.take(),
-                    inner: child,
-                    backend,
-                    helper: match self.prepared.launch() {
-                        Launch::Helper(call) => Some(Helper {
-                            program: call.program.clone(),
-                            backend: self.prepared.backend.clone(),
-                            facts: self.prepared.check.facts.clone(),
-                        }),
-                        _ => None,
-                    },
-                })
-            }
-            Err(error) => {
-                let error = Box::new(with_hints(error, self.prepared, &self.run));
-                Err(Error::Spawn { backend, error })
-            }
-        }
+        let session = self.session.map(Arc::as_ref);
+        start(self.basis, session, &self.run, self.limits)
     }
 
     /// A limit of output is held by reading the output.
-    fn check_streams(&self) -> Result<(), Error> {
+    pub(crate) fn check_streams(&self) -> Result<(), Error> {
         let read = |stdio: &Stdio| match stdio {
             Stdio::Inherit => self.run.tty.is_some(),
             Stdio::Fd(_) => false,
@@ -206,6 +184,12 @@ impl<'p> Command<'p> {
     /// # Errors
     /// As for [`spawn`](Self::spawn), or [`Error::Wait`].
     pub fn output(&mut self) -> Result<Output, Error> {
+        self.gather();
+        self.spawn()?.wait_with_output()
+    }
+
+    /// Has the streams that nothing was said about gathered.
+    pub(crate) fn gather(&mut self) {
         let tty = self.run.tty.is_some();
         let unset = |stdio: &Stdio| matches!(stdio, Stdio::Inherit) && !tty;
         if unset(&self.run.stdin) {
@@ -217,26 +201,68 @@ impl<'p> Command<'p> {
         if unset(&self.run.stderr) {
             self.run.stderr = Stdio::Piped;
         }
-        self.spawn()?.wait_with_output()
+    }
+}
+
+/// Starts a command, in `session` or in a sandbox of its own.
+pub(crate) fn start(
+    basis: &Basis,
+    session: Option<&sandboxlib_spawn::Session>,
+    run: &Run,
+    limits: Limits,
+) -> Result<Child, Error> {
+    let _span = debug_span!("spawn", program = ?run.program).entered();
+    let backend = basis.check.enforcement.backend;
+    let started = match session {
+        Some(session) => session.start(run),
+        None => basis.ready.start(run),
+    };
+    match started {
+        Ok(mut child) => {
+            child.set_limits(limits);
+            Ok(Child {
+                stdin: child.stdin.take(),
+                stdout: child.stdout.take(),
+                stderr: child.stderr.take(),
+                #[allow(
+                    clippy::useless_conversion,
+                    reason = "with the feature tokio it is another type"
+                )]
+                inner: child.into(),
+                backend,
+                helper: match &basis.check.launch {
+                    Launch::Helper(call) => Some(Helper {
+                        program: call.program.clone(),
+                        backend: basis.backend.clone(),
+                        facts: basis.check.facts.clone(),
+                    }),
+                    _ => None,
+                },
+            })
+        }
+        Err(error) => {
+            let error = Box::new(with_hints(error, basis, run));
+            Err(Error::Spawn { backend, error })
+        }
     }
 }
 
 /// Looks, after the failure, at what may have caused it.
-fn with_hints(mut error: SpawnError, prepared: &Prepared, run: &Run) -> SpawnError {
-    let command = program_on_host(&prepared.config, run);
-    error.hints = hints(&prepared.check.facts, &error, command.as_deref());
-    error.hints.extend(hidden(&error, prepared, run));
+fn with_hints(mut error: SpawnError, basis: &Basis, run: &Run) -> SpawnError {
+    let command = program_on_host(&basis.config, run);
+    error.hints = hints(&basis.check.facts, &error, command.as_deref());
+    error.hints.extend(hidden(&error, basis, run));
     error
 }
 
 /// The advice to show what was looked for in a hidden place.
-fn hidden(error: &SpawnError, prepared: &Prepared, run: &Run) -> Option<Hint> {
+fn hidden(error: &SpawnError, basis: &Basis, run: &Run) -> Option<Hint> {
     let wanted = match &error.step {
         FailedStep::WorkingDirectory(path) => path.as_path().to_owned(),
         FailedStep::Exec { program, .. } => run.cwd.as_path().join(program),
         _ => return None,
     };
-    let mut places = prepared.check.enforcement.hidden.iter();
+    let mut places = basis.check.enforcement.hidden.iter();
     let place = places.find(|place| wanted.starts_with(place.as_path()))?;
     let advice = format!("{place:?} is hidden: name {wanted:?} as readable, or writable");
     Some(Hint::new(Knob::Request("readable"), advice))
@@ -292,8 +318,8 @@ pub struct Child {
     pub stdout: Option<File>,
     /// The reading end of standard error, if it is a pipe.
     pub stderr: Option<File>,
-    inner: sandboxlib_spawn::Child,
-    backend: &'static str,
+    pub(crate) inner: Running,
+    pub(crate) backend: &'static str,
     /// The program that does the isolating, if one does.
     helper: Option<Helper>,
 }
@@ -364,7 +390,7 @@ impl Child {
 
     /// The outcome, unless there was no command to have one: a helper program that could not set
     /// the sandbox up must not look like a command that failed.
-    fn with_command(&self, outcome: Outcome, said: &[u8]) -> Result<Outcome, Error> {
+    pub(crate) fn with_command(&self, outcome: Outcome, said: &[u8]) -> Result<Outcome, Error> {
         let Some(helper) = self.helper.as_ref() else {
             return Ok(outcome);
         };

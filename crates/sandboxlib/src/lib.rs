@@ -30,6 +30,8 @@ mod choice;
 mod command;
 mod doctor;
 mod error;
+#[cfg(feature = "tokio")]
+mod runtime;
 mod sandbox;
 
 pub use choice::Candidate;

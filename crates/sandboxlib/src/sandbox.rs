@@ -287,10 +287,12 @@ impl Sandbox {
                 error: Box::new(error),
             })?;
         Ok(Prepared {
-            check,
-            backend,
-            ready,
-            config: self.config.clone(),
+            basis: Arc::new(Basis {
+                check,
+                backend,
+                ready,
+                config: self.config.clone(),
+            }),
         })
     }
 }
@@ -306,8 +308,15 @@ impl Sandbox {
 /// group; what it started and left otherwise goes on until the session ends.
 #[derive(Debug)]
 pub struct Session {
-    inner: sandboxlib_spawn::Session,
+    inner: Arc<sandboxlib_spawn::Session>,
     prepared: Prepared,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // A start that goes on in the background may still have its share.
+        let _ = self.inner.end();
+    }
 }
 
 impl Session {
@@ -342,13 +351,11 @@ impl Session {
     /// # Errors
     /// [`Error::Wait`] with what the operating system says.
     pub fn close(self) -> Result<Outcome, Error> {
-        let backend = self.prepared.check.enforcement.backend;
-        let closed = self.inner.close();
-        closed.map_err(|source| Error::Wait { backend, source })
+        self.inner.end().map_err(|e| self.not_waited(e))
     }
 
     fn not_waited(&self, source: std::io::Error) -> Error {
-        let backend = self.prepared.check.enforcement.backend;
+        let backend = self.prepared.basis.check.enforcement.backend;
         Error::Wait { backend, source }
     }
 }
@@ -373,6 +380,12 @@ pub struct Check {
 /// Runs share nothing writable but what the configuration shares.
 #[derive(Debug)]
 pub struct Prepared {
+    pub(crate) basis: Arc<Basis>,
+}
+
+/// What all commands have in common.
+#[derive(Debug)]
+pub(crate) struct Basis {
     pub(crate) check: Check,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) ready: sandboxlib_spawn::Prepared,
@@ -398,13 +411,14 @@ impl Prepared {
     /// [`Error::Spawn`] as a run would give it, or `Unsupported` for a backend that starts a helper
     /// program.
     pub fn warm(&self, count: usize) -> Result<(), Error> {
-        self.ready.warm(count).map_err(|error| self.failed(error))
+        let warm = self.basis.ready.warm(count);
+        warm.map_err(|error| self.failed(error))
     }
 
     /// How many sandboxes stand ready.
     #[must_use]
     pub fn warmed(&self) -> usize {
-        self.ready.warmed()
+        self.basis.ready.warmed()
     }
 
     /// Sets up one sandbox in which commands run one after another or side by side.
@@ -412,9 +426,9 @@ impl Prepared {
     /// # Errors
     /// As for [`warm`](Self::warm).
     pub fn session(self) -> Result<Session, Error> {
-        match self.ready.session() {
+        match self.basis.ready.session() {
             Ok(inner) => Ok(Session {
-                inner,
+                inner: Arc::new(inner),
                 prepared: self,
             }),
             Err(error) => Err(self.failed(error)),
@@ -422,9 +436,9 @@ impl Prepared {
     }
 
     fn failed(&self, mut error: sandboxlib_core::SpawnError) -> Error {
-        error.hints = sandboxlib_spawn::hints(&self.check.facts, &error, None);
+        error.hints = sandboxlib_spawn::hints(&self.basis.check.facts, &error, None);
         Error::Spawn {
-            backend: self.check.enforcement.backend,
+            backend: self.basis.check.enforcement.backend,
             error: Box::new(error),
         }
     }
@@ -439,19 +453,20 @@ impl Prepared {
     /// [`Error::Spawn`] as a run would give it.
     pub fn rehearse(&self) -> Result<Rehearsal, Error> {
         let _span = debug_span!("rehearse").entered();
-        self.ready.rehearse().map_err(|error| self.failed(error))
+        let rehearsal = self.basis.ready.rehearse();
+        rehearsal.map_err(|error| self.failed(error))
     }
 
     /// What is enforced for every command.
     #[must_use]
     pub fn enforcement(&self) -> &Enforcement {
-        &self.check.enforcement
+        &self.basis.check.enforcement
     }
 
     /// How a command is started.
     #[must_use]
     pub fn launch(&self) -> &Launch {
-        &self.check.launch
+        &self.basis.check.launch
     }
 }
 

@@ -38,7 +38,7 @@ pub use prepared::Prepared;
 pub use rehearsal::{Rehearsal, hints};
 pub use run::{Run, Stdio};
 pub use signals::block_signals;
-pub use streams::Stream;
+pub use streams::{Quota, Stream};
 pub use system::{
     Child, HostView, OS, Session, Signaller, diagnose, diagnose_command, doctor, facts,
 };

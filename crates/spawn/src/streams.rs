@@ -51,6 +51,44 @@ const PIECE: usize = 64 * 1024;
 /// What a pipe that can be written to takes without blocking.
 const UNBLOCKED: usize = libc::PIPE_BUF;
 
+/// How much of a stream may still be taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Quota {
+    /// Bytes; `None` for any number of them.
+    left: Option<u64>,
+    over: bool,
+}
+
+impl Quota {
+    /// A quota of `most` bytes, or of any number.
+    #[must_use]
+    pub fn new(most: Option<u64>) -> Self {
+        Self {
+            left: most,
+            over: false,
+        }
+    }
+
+    /// What of `piece` is within the quota, which is so much less from here on.
+    pub fn take<'p>(&mut self, piece: &'p [u8]) -> &'p [u8] {
+        let Some(left) = &mut self.left else {
+            return piece;
+        };
+        let fits = usize::try_from(*left)
+            .unwrap_or(usize::MAX)
+            .min(piece.len());
+        self.over |= fits < piece.len();
+        *left -= fits as u64;
+        &piece[..fits]
+    }
+
+    /// Whether there was more than it allows.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+}
+
 /// A stream of a command on its way to where it goes, as far as its limit.
 pub(crate) struct Tap<'a> {
     stream: Stream,
@@ -58,9 +96,7 @@ pub(crate) struct Tap<'a> {
     to: Sink<'a>,
     /// What was read and not passed on yet.
     held: Vec<u8>,
-    /// How many bytes are still within the limit.
-    left: Option<u64>,
-    over: bool,
+    quota: Quota,
 }
 
 impl<'a> Tap<'a> {
@@ -86,20 +122,19 @@ impl<'a> Tap<'a> {
             from,
             to,
             held: Vec::new(),
-            left: most,
-            over: false,
+            quota: Quota::new(most),
         })
     }
 
     /// Whether the command has written more than it may.
     pub(crate) fn is_over(&self) -> bool {
-        self.over
+        self.quota.is_over()
     }
 
     pub(crate) fn wants(&self) -> Wish {
         match (&self.to, &self.from) {
             (Sink::Fd(fd), _) if !self.held.is_empty() => Wish::Write(*fd),
-            (_, Some(from)) if !self.over => Wish::Read(from.as_raw_fd()),
+            (_, Some(from)) if !self.is_over() => Wish::Read(from.as_raw_fd()),
             _ => Wish::Nothing,
         }
     }
@@ -115,7 +150,7 @@ impl<'a> Tap<'a> {
 
     /// Takes what is there, as far as one piece and the limit go. Tells whether there may be more.
     fn read(&mut self) -> io::Result<bool> {
-        let Some(file) = self.from.as_mut().filter(|_| !self.over) else {
+        let Some(file) = self.from.as_mut().filter(|_| !self.quota.is_over()) else {
             return Ok(false);
         };
         let mut piece = [0; PIECE];
@@ -134,13 +169,7 @@ impl<'a> Tap<'a> {
             }
             Err(e) => return Err(e),
         };
-        let mut taken = &piece[..got];
-        if let Some(left) = &mut self.left {
-            let fits = usize::try_from(*left).unwrap_or(usize::MAX).min(got);
-            self.over = fits < got;
-            *left -= fits as u64;
-            taken = &taken[..fits];
-        }
+        let taken = self.quota.take(&piece[..got]);
         match &mut self.to {
             Sink::Memory(data) => data.extend_from_slice(taken),
             Sink::Fd(_) => self.held.extend_from_slice(taken),

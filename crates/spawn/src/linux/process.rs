@@ -24,6 +24,8 @@ use crate::ending::{self, decode, duration};
 use crate::streams::{Ends, Sink, Stream, Tap, Wish};
 use crate::tty::WindowSize;
 
+mod steps;
+
 /// The parent's end of the control socket. Closing it ends the sandbox.
 #[derive(Debug)]
 pub(super) struct Control(OwnedFd);
@@ -329,11 +331,6 @@ impl Child {
         }
     }
 
-    /// When it has to be looked at, at the latest.
-    pub(super) fn look_again(&self) -> Option<Instant> {
-        self.due()
-    }
-
     /// What can be read from when it has ended.
     pub(super) fn as_raw_fd(&self) -> RawFd {
         self.handles.as_raw_fd()
@@ -583,7 +580,7 @@ impl Child {
                 Interest::of(console.as_ref().map_or(Wish::Nothing, |c| c.wants())),
             ];
             let left = self
-                .due()
+                .next_look()
                 .into_iter()
                 .chain(console.as_ref().and_then(|c| c.due()))
                 .min()
@@ -624,67 +621,21 @@ impl Child {
                     console.hang_up();
                 }
             }
-            if taps.iter().any(Tap::is_over) && self.killed.is_none() {
-                self.end(End::Limit(Limit::Output))?;
+            if taps.iter().any(Tap::is_over) {
+                self.exceed_output()?;
             }
         };
         drop(urgent);
-        let mut outcome = outcome;
         for tap in &mut taps {
             // What was written before the end is still in the pipe; a process that got away and
             // holds it open is not waited for.
             tap.finish(|fd| writable(fd, incoming.as_ref()))?;
-            if tap.is_over() && matches!(outcome.end, End::Exited(_) | End::Signalled(_)) {
-                outcome.end = End::Limit(Limit::Output);
+            if tap.is_over() {
+                self.exceed_output()?;
             }
         }
-        self.outcome = Some(outcome.clone());
+        let outcome = self.outcome.clone().unwrap_or(outcome);
         Ok((outcome, taps.map(Tap::into_data)))
-    }
-
-    /// When there is something to see to, whatever happens until then.
-    fn due(&self) -> Option<Instant> {
-        let watch = self.monitor.as_ref().filter(|_| self.killed.is_none());
-        let watch = watch.map(Monitor::next);
-        [self.deadline, watch].into_iter().flatten().min()
-    }
-
-    /// Has the command end if the time is up, or it has come to another limit.
-    fn expire(&mut self) -> io::Result<()> {
-        let now = Instant::now();
-        if self.killed.is_none()
-            && let Some(monitor) = &mut self.monitor
-            && now >= monitor.next()
-            && let Some(limit) = monitor.look()
-        {
-            self.exceed(limit)?;
-        }
-        if self.deadline.is_none_or(|deadline| now < deadline) {
-            return Ok(());
-        }
-        match (self.killed, self.ending) {
-            (Some(how), _) => self.end(how),
-            (None, Some(limit)) => self.end(End::Limit(limit)),
-            (None, None) => self.exceed(Limit::Wall),
-        }
-    }
-
-    /// The command has come to `limit`. If it is one of time it may be given some more to clean
-    /// up; what others are about would get worse meanwhile.
-    fn exceed(&mut self, limit: Limit) -> io::Result<()> {
-        let patient = matches!(limit, Limit::Wall | Limit::CpuTime);
-        match (self.ending, self.limits.kill_after) {
-            // Its processor time goes on being used up while it cleans up.
-            (Some(_), _) if patient => Ok(()),
-            (None, Some(grace)) if patient => {
-                self.ending = Some(limit);
-                self.deadline = Instant::now().checked_add(grace);
-                // It may have ended in the meantime.
-                let _ = self.handles.signal(libc::SIGTERM);
-                Ok(())
-            }
-            (first, _) => self.end(End::Limit(first.unwrap_or(limit))),
-        }
     }
 
     pub(super) fn control(&self) -> &Control {

@@ -30,7 +30,7 @@ impl Session {
     pub(super) fn new(ready: &Arc<Ready>) -> Result<Self, SpawnError> {
         let mut child = ready.park()?;
         let host = child.as_host();
-        let watched = child.look_again().is_some();
+        let watched = child.next_look().is_some();
         let sandbox = Arc::new(Mutex::new(child));
         let watcher = if watched {
             let theirs = sandbox.clone();
@@ -90,7 +90,12 @@ impl Session {
         self.end()
     }
 
-    fn end(&self) -> io::Result<Outcome> {
+    /// Ends it as [`close`](Self::close) does, for whoever shares it with others. The commands
+    /// that are asked of it afterwards are refused.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn end(&self) -> io::Result<Outcome> {
         let mut sandbox = lock(&self.sandbox);
         if let Some(outcome) = sandbox.try_wait()? {
             return Ok(outcome);
@@ -118,7 +123,7 @@ fn watch(sandbox: &Mutex<Child>) {
         if !matches!(child.try_wait(), Ok(None)) {
             return;
         }
-        let due = child.look_again();
+        let due = child.next_look();
         let fd = child.as_raw_fd();
         drop(child);
         let left = due.map(|at| at.saturating_duration_since(Instant::now()));

@@ -126,6 +126,14 @@ impl Session {
     pub fn close(self) -> io::Result<Outcome> {
         match self.none {}
     }
+
+    /// Ends it, for whoever shares it with others.
+    ///
+    /// # Errors
+    /// Never, as above.
+    pub fn end(&self) -> io::Result<Outcome> {
+        match self.none {}
+    }
 }
 
 fn lower(step: &Step) -> Result<start::Action, SpawnError> {

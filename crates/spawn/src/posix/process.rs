@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd;
+use std::mem::{self, MaybeUninit};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use sandboxlib_core::{End, Outcome, Started};
 use super::poll::{self, Catcher};
 use crate::ending::{self, decode, duration};
 use crate::helper::Errand;
-use crate::streams::{Ends, Sink, Stream, Tap, Wish};
+use crate::streams::{Ends, Quota, Sink, Stream, Tap, Wish};
 use crate::tty::WindowSize;
 
 /// A process that is the caller's child. Its number is its own until it has been waited for,
@@ -379,14 +379,13 @@ impl Child {
             tap(Stream::Stdout, &mut self.stdout, out)?,
             tap(Stream::Stderr, &mut self.stderr, err)?,
         ];
-        let mut outcome = loop {
+        let outcome = loop {
             if let Some(outcome) = self.try_wait()? {
                 break outcome;
             }
-            let left = match (self.killed, self.deadline) {
-                (None, Some(deadline)) => Some(deadline.saturating_duration_since(Instant::now())),
-                _ => None,
-            };
+            let left = self
+                .next_look()
+                .map(|at| at.saturating_duration_since(Instant::now()));
             let ended = self.ended.as_ref().map(AsRawFd::as_raw_fd);
             let ended = ended.map_or(Wish::Nothing, Wish::Read);
             let [out, err] = taps.each_ref().map(Tap::wants);
@@ -396,8 +395,8 @@ impl Child {
                     tap.turn()?;
                 }
             }
-            if taps.iter().any(Tap::is_over) && self.killed.is_none() {
-                self.end(Limit::Output)?;
+            if taps.iter().any(Tap::is_over) {
+                self.exceed_output()?;
             }
         };
         for tap in &mut taps {
@@ -407,12 +406,73 @@ impl Child {
                 let wanted = [Wish::Nothing, Wish::Write(fd), Wish::Nothing];
                 poll::wait(wanted, None).map(|_| true)
             })?;
-            if tap.is_over() && matches!(outcome.end, End::Exited(_) | End::Signalled(_)) {
-                outcome.end = End::Limit(Limit::Output);
+            if tap.is_over() {
+                self.exceed_output()?;
             }
         }
-        self.outcome = Some(outcome.clone());
+        let outcome = self.outcome.clone().unwrap_or(outcome);
         Ok((outcome, taps.map(Tap::into_data)))
+    }
+
+    /// A descriptor to wait with, for a program with an event loop of its own: it can be read from
+    /// (poll(2), epoll(7), kqueue(2)) when [`try_wait`](Self::try_wait) has something to take in.
+    /// Nobody may read from it but that.
+    ///
+    /// Who waits so calls `try_wait` then, and no later than [`next_look`](Self::next_look) says,
+    /// and so holds the limits as [`wait`](Self::wait) does.
+    ///
+    /// # Errors
+    /// What the operating system says to one more descriptor.
+    pub fn wait_fd(&self) -> io::Result<OwnedFd> {
+        match &self.ended {
+            Some(ended) => Ok(ended.try_clone()?.into()),
+            None => Ok(end_of(self.process.pid)?.into()),
+        }
+    }
+
+    /// When [`try_wait`](Self::try_wait) has to be called at the latest, because a time is up or
+    /// the processes have to be looked at; `None` if nothing but the end is waited for.
+    #[must_use]
+    pub fn next_look(&self) -> Option<Instant> {
+        self.deadline.filter(|_| self.killed.is_none())
+    }
+
+    /// How much of each stream the command may print, by its limit of output.
+    #[must_use]
+    pub fn quota(&self) -> Quota {
+        Quota::new(self.limits.output)
+    }
+
+    /// The command has printed more than its limit of output: everything is killed, if it has not
+    /// ended, and the outcome says why. For whoever reads the pipes himself, within
+    /// the [`quota`](Self::quota).
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn exceed_output(&mut self) -> io::Result<()> {
+        match &mut self.outcome {
+            Some(outcome) if matches!(outcome.end, End::Exited(_) | End::Signalled(_)) => {
+                outcome.end = End::Limit(Limit::Output);
+                Ok(())
+            }
+            None if self.killed.is_none() => self.end(Limit::Output),
+            _ => Ok(()),
+        }
+    }
+
+    /// Kills everything, as dropping does, and leaves the waiting for its end to whoever takes
+    /// what is returned; `None` if it has ended already. From here on this one counts as ended.
+    #[must_use]
+    pub fn condemn(&mut self) -> Option<Self> {
+        if self.outcome.is_some() {
+            return None;
+        }
+        // It fails for a process that is gone.
+        let _ = self.kill();
+        let mut ended = Self::new(self.process.pid, self.began, Ends::default());
+        ended.outcome = Some(Outcome::new(End::Killed, Started::Unknown, self.id()));
+        ended.process = self.process.clone();
+        Some(mem::replace(self, ended))
     }
 
     /// Has the command end if the time is up: at once, or after it had some more to clean up.

@@ -355,6 +355,56 @@ fn what_is_printed_has_a_limit() {
 }
 
 #[test]
+fn it_can_be_waited_for_in_steps() {
+    use std::os::fd::AsRawFd as _;
+    let readable = |fd: &OwnedFd, wait| {
+        let wish = crate::streams::Wish::Read(fd.as_raw_fd());
+        let [ready] = poll::wait([wish], Some(wait)).unwrap();
+        ready
+    };
+    let long = Duration::from_secs(20);
+    let mut child = plain().start(&sh("sleep 1000")).unwrap();
+    let fd = child.wait_fd().unwrap();
+    assert_eq!(child.next_look(), None);
+    assert!(!readable(&fd, Duration::from_millis(50)));
+    child.set_timeout(Duration::from_millis(100));
+    let due = child.next_look().unwrap();
+    assert!(due <= Instant::now() + Duration::from_millis(100));
+    soon("its time is up", || child.try_wait().unwrap().is_some());
+    assert!(readable(&fd, long));
+    let end = child.try_wait().unwrap().unwrap().end;
+    assert_eq!(end, End::Limit(Limit::Wall));
+
+    // Printed too much, and the outcome tells, before the end and after.
+    let mut limits = Limits::default();
+    limits.output = Some(3);
+    for text in ["sleep 1000", "exit 0"] {
+        let mut child = plain().start(&sh(text)).unwrap();
+        child.set_limits(limits);
+        let mut quota = child.quota();
+        assert_eq!(quota.take(b"abcd"), b"abc");
+        assert!(quota.is_over());
+        if text == "exit 0" {
+            child.wait().unwrap();
+        }
+        child.exceed_output().unwrap();
+        assert_eq!(child.wait().unwrap().end, End::Limit(Limit::Output));
+    }
+
+    // Killed by one, waited for by another.
+    let mut child = plain().start(&sh("sleep 1000")).unwrap();
+    let (pid, fd) = (child.id(), child.wait_fd().unwrap());
+    let mut rest = child.condemn().unwrap();
+    assert_eq!(child.try_wait().unwrap().unwrap().end, End::Killed);
+    assert!(child.condemn().is_none());
+    drop(child);
+    assert!(readable(&fd, long));
+    assert!(has_zombie(pid), "nobody has waited for it");
+    assert_eq!(rest.wait().unwrap().end, End::Killed);
+    assert!(!has_zombie(pid));
+}
+
+#[test]
 fn each_process_has_limits() {
     let mut each = ProcessLimits::default();
     each.open_files = Some(20);
