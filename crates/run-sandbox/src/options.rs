@@ -13,8 +13,9 @@ pub(crate) const USAGE: &str = "run-sandbox [OPTIONS] SANDBOX [--] [COMMAND [ARG
 
 /// What it does, in paragraphs.
 pub(crate) const DESCRIPTION: &[&str] = &[
-    "SANDBOX is a directory that COMMAND sees as its root, or / for the host's own root. \
-     Without COMMAND, /bin/sh is run. Options stand in front of SANDBOX; whatever follows COMMAND \
+    "SANDBOX is a directory that COMMAND sees as its root, / for the host's own root, or an image: \
+     an App Container image, an OCI layout or archive, a docker-archive, or a root tarball. \
+     Without COMMAND, what the image says is run, or /bin/sh. Options stand in front of SANDBOX; whatever follows COMMAND \
      belongs to it.",
     "Unless told otherwise, COMMAND has no network but a loopback interface, sees no process but \
      its own, and has an empty environment but for PATH, and TERM on a terminal. /proc, a minimal \
@@ -31,6 +32,8 @@ pub(crate) const DESCRIPTION: &[&str] = &[
 pub(crate) enum Group {
     /// The root and what is mounted below it.
     Files,
+    /// Images as the root.
+    Images,
     /// What is shared with the host besides files.
     Isolation,
     /// Ids and capabilities.
@@ -47,6 +50,7 @@ impl Group {
     /// The groups in the order in which they are shown.
     pub(crate) const ALL: &'static [Self] = &[
         Self::Files,
+        Self::Images,
         Self::Isolation,
         Self::Identity,
         Self::Run,
@@ -58,6 +62,7 @@ impl Group {
     pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::Files => "Files",
+            Self::Images => "Images",
             Self::Isolation => "Isolation",
             Self::Identity => "Identity",
             Self::Run => "The run",
@@ -72,9 +77,11 @@ impl Group {
 pub(crate) enum Id {
     AllowNested,
     AllowSocket,
+    Apply,
     Backend,
     Bare,
     Bind,
+    Cache,
     CapAdd,
     Cgroup,
     Config,
@@ -94,6 +101,8 @@ pub(crate) enum Id {
     HostSecrets,
     Hostname,
     NoLandlock,
+    Image,
+    ImageCache,
     InheritEnv,
     Isolate,
     KillAfter,
@@ -103,7 +112,10 @@ pub(crate) enum Id {
     Network,
     OpenFiles,
     Output,
+    Overlay,
+    OverlayChanges,
     Perms,
+    Platform,
     Prefer,
     Proc,
     Processes,
@@ -123,6 +135,7 @@ pub(crate) enum Id {
     Uid,
     Verbose,
     Version,
+    Volume,
     Writable,
 }
 
@@ -215,6 +228,41 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "May be repeated; implies --read-only for the rest. PATH is absolute, as seen inside, \
              and exists. In a hidden place (see --host-secrets) it is shown, with nothing beside \
              it.",
+    ),
+    option(
+        Id::Overlay,
+        Group::Files,
+        &["overlay"],
+        &[],
+        "let changes of the root go into memory, and away",
+    )
+    .more(
+        "COMMAND can change the root as far as permissions go, and the root stays as it is. What \
+             is --writable is changed itself. What is mounted below the root on the host is seen \
+             and cannot be changed. Needs Linux 6.6. An image has this unless told otherwise.",
+    ),
+    option(
+        Id::OverlayChanges,
+        Group::Files,
+        &["overlay-changes"],
+        &["DIR"],
+        "let changes of the root go into DIR, and list them",
+    )
+    .more(
+        "DIR is made if it is missing; what an earlier run left there counts. After the run the \
+             changes are printed on standard error, and are in --report. --apply puts them onto a \
+             directory. Needs Linux 5.11, and a file system with user extended attributes.",
+    ),
+    option(
+        Id::Apply,
+        Group::Files,
+        &["apply"],
+        &["DIR"],
+        "put the changes in DIR onto the directory SANDBOX",
+    )
+    .more(
+        "DIR is what --overlay-changes had. It runs nothing, and lists what it did. Each file \
+             appears whole or not at all; if it is interrupted, do it again.",
     ),
     option(
         Id::Bind,
@@ -361,6 +409,50 @@ pub(crate) const OPTIONS: &[Opt] = &[
              by a mount there or above, or by a --writable path there or below.",
     ),
     option(
+        Id::Volume,
+        Group::Images,
+        &["volume"],
+        &["NAME=PATH"],
+        "give PATH of the host for the volume NAME of the image",
+    )
+    .more(
+        "May be repeated. NAME is what the image calls it, or its path inside. A volume without \
+             which an App Container image does not run is an error, or with --prefer volumes an \
+             empty directory.",
+    ),
+    option(
+        Id::Image,
+        Group::Images,
+        &["image"],
+        &["REF"],
+        "the image to run, of an archive or layout of several",
+    ),
+    option(
+        Id::Platform,
+        Group::Images,
+        &["platform"],
+        &["OS/ARCH"],
+        "the platform, of an image for several",
+    )
+    .more("Such as linux/arm64 or linux/arm/v7. The default is the host's."),
+    option(
+        Id::ImageCache,
+        Group::Images,
+        &["image-cache"],
+        &["DIR"],
+        "where images stay unpacked",
+    )
+    .more("The default is sandboxlib/images in XDG_CACHE_HOME, or in ~/.cache."),
+    option(
+        Id::Cache,
+        Group::Images,
+        &["cache"],
+        &["ACTION"],
+        "list what is in the cache, or prune what is not used",
+    )
+    .choices(&["list", "prune"])
+    .more("It stands alone, but for --image-cache, and runs nothing."),
+    option(
         Id::Network,
         Group::Isolation,
         &["network"],
@@ -437,7 +529,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "LIST is names separated by commas: root, read-only, bind, tmpfs, proc, dev, file, \
              entries, mask, network, pid, ipc, uts, cgroup, time, user, ids, subordinate, \
              host-secrets, seccomp, nested, cpu-time, memory, processes, file-size, open-files, \
-             stack, core; mounts for all kinds of mounts; all. What was not \
+             stack, core, overlay, volumes; mounts for all kinds of mounts; all. What was not \
              enforced is in --report, and is printed with -v. Another root is never given up, nor \
              a filter of one's own.",
     ),
@@ -730,6 +822,10 @@ pub(crate) const EXAMPLES: &[(&str, &str)] = &[
     (
         "Look at the plan for it",
         "run-sandbox --explain --read-only --bind . /build debian12",
+    ),
+    (
+        "Run an image, and keep what it changes of its root",
+        "run-sandbox --overlay-changes changes app.aci",
     ),
     (
         "Be root in a root of one's own",

@@ -16,6 +16,7 @@ mod limits;
 mod lower;
 mod mounting;
 mod ops;
+mod overlay;
 mod poll;
 mod process;
 mod raw;

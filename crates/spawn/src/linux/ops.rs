@@ -65,6 +65,20 @@ pub(super) enum Action {
         mode: CString,
         entries: Vec<Entry>,
     },
+    Overlay {
+        at: CString,
+        layer: Layer,
+        /// The directories on the way to the one that takes the changes, from the topmost, and it
+        /// itself.
+        upper: Vec<CString>,
+        work: CString,
+        /// The names of two directories in the scratch tmpfs.
+        lower_name: CString,
+        layer_name: CString,
+        /// The way from the last of `upper` to `lower_name`, and to `work`.
+        to_lower: CString,
+        to_work: CString,
+    },
     File {
         to: CString,
         /// One of its own in the scratch tmpfs.
@@ -126,6 +140,15 @@ pub(super) enum From {
     Held(usize),
     /// A path below the root's source.
     Root(CString),
+}
+
+/// What takes the changes of an overlay.
+#[derive(Debug)]
+pub(super) enum Layer {
+    /// The tree in this slot.
+    Held(usize),
+    /// A new tmpfs of at most so many bytes.
+    Memory(Option<CString>),
 }
 
 /// A parameter of a new file system (fsconfig(2), `FSCONFIG_SET_STRING`).
