@@ -465,17 +465,19 @@ impl Lowering {
         let number = self.overlays;
         self.overlays += 1;
         let work = format!("work-{number}");
-        let lower_name = format!("lower-{number}");
         let up = "../".repeat(upper.len());
         Ok(Action::Overlay {
             at: relative(at)?,
             layer,
-            to_lower: text(format!("{up}../{lower_name}"))?,
+            to_lower: text(format!("{up}../lower"))?,
             to_work: text(format!("{up}{work}"))?,
             upper,
             work: text(work)?,
-            lower_name: text(lower_name)?,
-            layer_name: text(format!("layer-{number}"))?,
+            names: [
+                text(format!("overlay-{number}"))?,
+                text(format!("overlay-{number}/lower"))?,
+                text(format!("overlay-{number}/layer"))?,
+            ],
         })
     }
 

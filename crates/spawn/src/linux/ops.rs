@@ -72,10 +72,9 @@ pub(super) enum Action {
         /// itself.
         upper: Vec<CString>,
         work: CString,
-        /// The names of two directories in the scratch tmpfs.
-        lower_name: CString,
-        layer_name: CString,
-        /// The way from the last of `upper` to `lower_name`, and to `work`.
+        /// A directory in the scratch tmpfs, and in it `lower` and `layer`.
+        names: [CString; 3],
+        /// The way from the last of `upper` to `lower`, and to `work`.
         to_lower: CString,
         to_work: CString,
     },

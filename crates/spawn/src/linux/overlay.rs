@@ -26,8 +26,7 @@ pub(super) fn mount(
         layer,
         upper,
         work,
-        lower_name,
-        layer_name,
+        names,
         to_lower,
         to_work,
         ..
@@ -35,10 +34,11 @@ pub(super) fn mount(
     else {
         return Ok(None);
     };
-    for name in [lower_name, layer_name] {
+    for name in names {
         sys::mkdir(scratch, name, 0o700).named(Call::MkDir)?;
     }
-    sys::attach_at(covered.fd(), scratch, lower_name)?;
+    let [_, lower, layer_at] = names;
+    sys::attach_at(covered.fd(), scratch, lower)?;
     let taking = match layer {
         Layer::Held(slot) => Held::from(sources.get(*slot)),
         Layer::Memory(size) => {
@@ -49,14 +49,15 @@ pub(super) fn mount(
             fs.mount(NOSUID | NODEV)?
         }
     };
-    sys::attach_at(taking.fd(), scratch, layer_name)?;
+    sys::attach_at(taking.fd(), scratch, layer_at)?;
     for path in upper {
         make_like(taking.fd(), path, covered.fd())?;
     }
     make(taking.fd(), work, 0o700)?;
     let overlay = NewFs::open(c"overlay")?;
     overlay.flag(c"userxattr")?;
-    // Its name may have any character, some of which mean something in options.
+    // Its name may have any character, some of which mean something in options. The way to the
+    // others does not lead over the root of the scratch tmpfs, on which the new root lies.
     if let Some(upper) = upper.last() {
         let upper = sys::open_beneath(taking.fd(), upper)?;
         sys::fchdir(upper.fd()).named(Call::ChDir)?;
