@@ -262,7 +262,6 @@ impl Settings {
         };
         // Whoever says above whether there is an overlay has said all about it.
         let (overlay, overlay_changes) = match (self.overlay, self.overlay_changes) {
-            (None, None) if self.read_only == Some(true) => (None, None),
             (None, None) => (lower.overlay, lower.overlay_changes),
             said => said,
         };

@@ -283,13 +283,7 @@ fn copy_directory(from: &Place, to: &Place, keep_owner: bool) -> Result<(), Erro
 
 /// Copies a file or a symbolic link, with its owner where the image's owners are kept, its mode
 /// and its time.
-fn copy(
-    from: &Place,
-    old: &OsStr,
-    to: &Place,
-    new: &OsStr,
-    keep_owner: bool,
-) -> io::Result<()> {
+fn copy(from: &Place, old: &OsStr, to: &Place, new: &OsStr, keep_owner: bool) -> io::Result<()> {
     let stat = sys::statat(from.fd(), old, AtFlags::SYMLINK_NOFOLLOW)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Symlink => {

@@ -14,7 +14,9 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self as sys, AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
+use rustix::fs::{
+    self as sys, AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid,
+};
 use rustix::io::Errno;
 use xattr::FileExt as _;
 
@@ -154,7 +156,11 @@ impl Drop for Restore {
 }
 
 fn stat(place: &Place, name: &[u8]) -> Result<Option<Stat>, Error> {
-    match sys::statat(place.fd(), OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW) {
+    match sys::statat(
+        place.fd(),
+        OsStr::from_bytes(name),
+        AtFlags::SYMLINK_NOFOLLOW,
+    ) {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(failed(&place.join(name), "look at")(errno)),
@@ -434,10 +440,7 @@ fn put_in_place(target: &Place, name: &[u8], old: Option<&Stat>) -> Result<(), E
     match (old, rename()) {
         (_, Ok(())) => return Ok(()),
         // A directory and something else, or a directory that is not empty.
-        (
-            Some(_),
-            Err(Errno::NOTDIR | Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST),
-        ) => {}
+        (Some(_), Err(Errno::NOTDIR | Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST)) => {}
         (_, Err(errno)) => return Err(failed(&path, "name")(errno)),
     }
     let aside = OsStr::from_bytes(ASIDE);
@@ -479,7 +482,8 @@ fn copy(layer: &Place, name: &[u8], new: &Stat, target: &Place) -> Result<bool, 
             sys::futimens(&made, &times(new)).map_err(failed(&path, "change"))?;
         }
         FileType::Symlink => {
-            let said = sys::readlinkat(layer.fd(), os, Vec::new()).map_err(failed(&path, "read"))?;
+            let said =
+                sys::readlinkat(layer.fd(), os, Vec::new()).map_err(failed(&path, "read"))?;
             sys::symlinkat(&said, target.fd(), temporary).map_err(failed(&path, "make"))?;
             let (uid, gid) = (Uid::from_raw(new.st_uid), Gid::from_raw(new.st_gid));
             let flags = AtFlags::SYMLINK_NOFOLLOW;

@@ -124,11 +124,7 @@ struct PassedOver {
 }
 
 /// The plan for programs.
-pub(crate) fn json(
-    run: &Run,
-    check: &Check,
-    image: Option<&Opened>,
-) -> serde_json::Result<String> {
+pub(crate) fn json(run: &Run, check: &Check, image: Option<&Opened>) -> serde_json::Result<String> {
     let (mut steps, mut helper) = (None, None);
     match &check.launch {
         Launch::Direct(script) => {

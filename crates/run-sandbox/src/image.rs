@@ -164,7 +164,9 @@ fn make(
         true => Some(root.report().map_err(wrong)?),
         false => None,
     };
-    let process = config.process(&path, None, report.as_ref()).map_err(wrong)?;
+    let process = config
+        .process(&path, None, report.as_ref())
+        .map_err(wrong)?;
     let mut opened = Opened {
         cache,
         scratch: None,
@@ -178,6 +180,7 @@ fn make(
         opened.not_supported.push((what, why));
     }
     let mut lower = below(&path, process);
+    lower.overlay = (settings.read_only != Some(true)).then_some(true);
     lower.mounts = volumes(&config, &settings, &mut opened)?;
     if settings.bare != Some(true) {
         lower.mounts.extend(sysfs(&settings));
@@ -188,9 +191,19 @@ fn make(
         let why = "the command has none".to_owned();
         opened.not_supported.push((what, why));
     }
+    lower
+        .mounts
+        .extend(missing_directory(&path, &lower, &settings));
+    // It is what the image is in, and the root is what came out of it.
+    let mut settings = settings;
+    settings.sandbox = None;
     let mut settings = settings.over(lower);
     // The cached root is shared: it is read-only, with a layer over it or without.
-    match (settings.overlay, &settings.overlay_changes, settings.read_only) {
+    match (
+        settings.overlay,
+        &settings.overlay_changes,
+        settings.read_only,
+    ) {
         (Some(false), None, _) => settings.read_only = Some(true),
         (_, _, Some(false)) => settings.read_only = None,
         _ => {}
@@ -208,7 +221,10 @@ fn make(
 /// Whether the user or the group is named by the path of a file.
 fn names_a_file(config: &ImageConfig) -> bool {
     let names = [&config.user, &config.group];
-    names.into_iter().flatten().any(|name| name.starts_with('/'))
+    names
+        .into_iter()
+        .flatten()
+        .any(|name| name.starts_with('/'))
 }
 
 fn process_groups(config: &ImageConfig) -> &[u32] {
@@ -219,12 +235,29 @@ fn process_groups(config: &ImageConfig) -> &[u32] {
 fn below(root: &Path, process: Process) -> Settings {
     let mut lower = Settings::default();
     lower.sandbox = Some(root.to_owned());
-    lower.overlay = Some(true);
     lower.env = process.env.into_iter().map(|(n, v)| (n, Some(v))).collect();
     (lower.uid, lower.gid) = (Some(process.uid), Some(process.gid));
     lower.cwd = Some(process.cwd);
     lower.command = Some(process.args).filter(|args| !args.is_empty());
     lower
+}
+
+/// The working directory of the image, which need not be in it. One that links lead to is.
+fn missing_directory(root: &Path, lower: &Settings, upper: &Settings) -> Option<MountSetting> {
+    let cwd = lower.cwd.clone().filter(|_| upper.cwd.is_none())?;
+    let mut targets = upper.mounts.iter().chain(&lower.mounts);
+    let is_mounted = targets.any(|m| cwd.starts_with(&m.mount.target));
+    let mut path = root.to_owned();
+    for name in cwd.relative() {
+        path.push(name);
+        match std::fs::symlink_metadata(&path) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return None,
+            Err(_) if is_mounted => return None,
+            Err(_) => return Some(Mount::new(cwd, MountKind::Dir { mode: 0o755 }).into()),
+        }
+    }
+    None
 }
 
 /// Whether a mount of the caller's own is at `target`.
@@ -246,7 +279,9 @@ fn volumes(
                 [] => "it has none".to_owned(),
                 known => format!("it has {}", known.join(", ")),
             };
-            return Err(format!("--volume {name}: the image has no such volume; {known}"));
+            return Err(format!(
+                "--volume {name}: the image has no such volume; {known}"
+            ));
         }
     }
     let mut mounts = Vec::new();
@@ -374,7 +409,11 @@ impl Opened {
         let about = About::from(self);
         let mut lines = vec![format!("image: {} {}", about.format, about.id)];
         lines.extend(about.name.map(|name| format!("  name: {}", shown(name))));
-        lines.extend(about.platform.map(|platform| format!("  platform: {platform}")));
+        lines.extend(
+            about
+                .platform
+                .map(|platform| format!("  platform: {platform}")),
+        );
         for (kind, map) in [("label", about.labels), ("annotation", about.annotations)] {
             for (name, value) in map {
                 lines.push(format!("  {kind}: {} = {}", shown(name), shown(value)));

@@ -18,9 +18,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use sandboxlib::core::{End, Enforcement, Outcome};
+use sandboxlib::image::EventHandler;
 use sandboxlib::spawn::SIGNALS_TO_FORWARD;
 use sandboxlib::{Error, Sandbox};
-use sandboxlib::image::EventHandler;
 use sandboxlib::{Limit, Overlay, Root, Stdio};
 
 use crate::parse::{Args, Format, Invocation};

@@ -17,7 +17,9 @@ use crate::options::{Id, OPTIONS, Opt};
 /// What the user wants from this program.
 #[derive(Debug)]
 pub(crate) enum Invocation {
-    Help { long: bool },
+    Help {
+        long: bool,
+    },
     Version,
     Doctor(Format),
     Cache {

@@ -44,9 +44,9 @@ pub use error::Error;
 pub use sandbox::{Check, Prepared, Sandbox};
 pub use sandboxlib_config::{
     Access, Capabilities, Config, ControlGroups, Feature, FeatureSet, HiddenBy, HiddenPlace, Ids,
-    Isolation, Limit, Limits, Mount, MountKind, Namespaces, Network, Overlay, Root, RootAccess, SandboxPath,
-    Seccomp, SeccompAction, SeccompComparison, SeccompOperator, SeccompOtherwise, SeccompRule,
-    SeccompRules, UserNamespace,
+    Isolation, Limit, Limits, Mount, MountKind, Namespaces, Network, Overlay, Root, RootAccess,
+    SandboxPath, Seccomp, SeccompAction, SeccompComparison, SeccompOperator, SeccompOtherwise,
+    SeccompRule, SeccompRules, UserNamespace,
 };
 pub use sandboxlib_core::{End, Enforcement, HeldLimit, KillScope, Means, Outcome, Started};
 pub use sandboxlib_spawn::{Rehearsal, Signaller, Stdio, Stream};

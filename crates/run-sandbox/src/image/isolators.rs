@@ -48,10 +48,7 @@ pub(super) fn settle(
                 if !more.is_empty() {
                     missing.push((
                         "isolator os/linux/capabilities-retain-set".to_owned(),
-                        format!(
-                            "{} is given with --cap-add alone",
-                            more.join(", ")
-                        ),
+                        format!("{} is given with --cap-add alone", more.join(", ")),
                     ));
                 }
                 keep = CapSet::from_bits(keep.bits() & wanted.bits());
@@ -67,13 +64,14 @@ pub(super) fn settle(
             )),
             Isolator::SeccompRetain { set, errno } => {
                 let name = "os/linux/seccomp-retain-set";
-                if let Some(calls) = calls(name, set, ALL, missing) {
+                let all = set.iter().any(|name| name == ALL);
+                if !all && let Some(calls) = calls(name, set, missing) {
                     lower.seccomp = retain(&calls, action(name, errno.as_deref(), missing))?;
                 }
             }
             Isolator::SeccompRemove { set, errno } => {
                 let name = "os/linux/seccomp-remove-set";
-                if let Some(calls) = calls(name, set, EMPTY, missing) {
+                if let Some(calls) = calls(name, set, missing) {
                     lower.seccomp = remove(&calls, action(name, errno.as_deref(), missing))?;
                 }
             }
@@ -90,27 +88,17 @@ fn capabilities(isolator: &str, names: &[String]) -> Result<CapSet, String> {
     CapSet::from_names(names).map_err(|e| format!("the image: isolator {isolator}: {e}"))
 }
 
-/// The calls of a set. `None` where nothing follows from it: because it is `whole`, the set that
-/// stands for no restriction, or names another set that is not known here.
-fn calls<'a>(
-    isolator: &str,
-    set: &'a [String],
-    whole: &str,
-    missing: &mut Missing,
-) -> Option<Vec<&'a str>> {
-    if set.iter().any(|name| name == whole) {
-        return None;
-    }
-    let named = |name: &&String| name.starts_with('@');
-    if let Some(other) = set.iter().find(named) {
+/// The calls of a set. `None` where it has another set in it that is not known here.
+fn calls<'a>(isolator: &str, set: &'a [String], missing: &mut Missing) -> Option<Vec<&'a str>> {
+    let set = || set.iter().map(|name| &**name).filter(|name| *name != EMPTY);
+    if let Some(other) = set().find(|name| name.starts_with('@')) {
         missing.push((
             format!("isolator {isolator}"),
             format!("the set {other} is not known; the usual filter holds instead"),
         ));
         return None;
     }
-    let (known, unknown): (Vec<&str>, Vec<&str>) =
-        set.iter().map(|name| &**name).partition(|name| Arch::any_has(name));
+    let (known, unknown): (Vec<&str>, Vec<&str>) = set().partition(|name| Arch::any_has(name));
     if !unknown.is_empty() {
         let what = format!("isolator {isolator}");
         let why = format!("there are no system calls {}", unknown.join(", "));

@@ -260,8 +260,13 @@ impl NewFs {
     pub(super) fn flag(&self, key: &CStr) -> Result<()> {
         const SET_FLAG: usize = 0;
         // SAFETY: the key is NUL-terminated and live for the call; a flag has no value.
-        unsafe { call(nr::FSCONFIG, [arg(self.0.fd()), SET_FLAG, ptr(key), 0, 0, 0]) }
-            .named(Call::FsConfig)?;
+        unsafe {
+            call(
+                nr::FSCONFIG,
+                [arg(self.0.fd()), SET_FLAG, ptr(key), 0, 0, 0],
+            )
+        }
+        .named(Call::FsConfig)?;
         Ok(())
     }
 
@@ -432,14 +437,7 @@ pub(super) fn chown(fd: Fd, uid: u32, gid: u32) {
 
 /// As [`chown`], of what was opened as a name alone (`O_PATH`).
 pub(super) fn chown_path(fd: Fd, uid: u32, gid: u32) {
-    let args = [
-        arg(fd),
-        ptr(c""),
-        uid as usize,
-        gid as usize,
-        EMPTY_PATH,
-        0,
-    ];
+    let args = [arg(fd), ptr(c""), uid as usize, gid as usize, EMPTY_PATH, 0];
     // SAFETY: the path is a constant. An owner that is not mapped here stays as it is.
     let _ = unsafe { call(nr::FCHOWNAT, args) };
 }
