@@ -245,10 +245,12 @@ impl Config {
     ];
 
     /// Whether something of the root is read-only. A list of writable paths that names the root
-    /// itself leaves nothing, and still says what of a hidden place is shown.
+    /// itself leaves nothing, and still says what of a hidden place is shown. With an overlay
+    /// nothing is: that keeps the root as it is.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         match self.effective_root_access() {
+            _ if self.overlay.is_some() => false,
             RootAccess::ReadWrite => false,
             RootAccess::ReadOnly => true,
             RootAccess::ReadOnlyExcept(paths) => !paths.iter().any(SandboxPath::is_root),
