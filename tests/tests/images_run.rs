@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -495,13 +496,22 @@ fn the_cache_is_listed_and_pruned() {
         "{list}"
     );
     // What is in use stays.
-    let mut running = shop.run("root.tar").command(&[&"sleep", &"60"]).line();
-    let mut running = running
+    let mut line = shop
+        .run("root.tar")
+        .command(&[&"sh", &"-c", &"echo up; sleep 60"])
+        .line();
+    let mut running = line
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    thread::sleep(Duration::from_millis(500));
+    let mut first = [0; 3];
+    running
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut first)
+        .unwrap();
     assert_eq!(cache(&shop, "prune"), "");
     running.kill().unwrap();
     running.wait().unwrap();

@@ -293,7 +293,9 @@ fn settings() -> impl Strategy<Value = Settings> {
         option::of(control_groups()),
         option::of(prop::collection::vec("[^\0]{0,6}", 1..4)),
     );
-    (files, isolation, run).prop_map(|(files, isolation, run)| {
+    // Boxed, because three of these in one property would not fit on the stack.
+    let all = (files.boxed(), isolation.boxed(), run.boxed());
+    all.prop_map(|(files, isolation, run)| {
         let (sandbox, read_only, writable, host_secrets, readable, sockets, bare, mounted) = files;
         let (mounts, (overlay, overlay_changes), image) = mounted;
         let (
