@@ -15,6 +15,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use sandboxlib::{Error, Feature, Ids, Overlay, Prepared, Root, Sandbox};
 use sandboxlib_tests::{Done, RunSandbox, TinyRoot, run_sandbox, skip};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -494,4 +495,55 @@ fn a_layer_in_memory_counts_as_memory() {
     let done = done.option("--report", &[&dir.path().join("report")]).run();
     assert!(!done.status.success());
     assert_eq!(report(dir.path())["limit"], "memory", "{}", done.err);
+}
+
+#[test]
+fn the_library_has_the_same() {
+    let Some(root) = root() else { return };
+    if !kernel(6, 6) {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let sandbox = |overlay: Overlay| {
+        Sandbox::new(Root::Dir(root.path().into()))
+            .usual_mounts()
+            .ids(Ids::ROOT)
+            .backends(["userns"])
+            .overlay(overlay)
+            .prepare()
+            .unwrap()
+    };
+    let change = |prepared: &Prepared| {
+        let script = "echo new >/etc/new; rm /etc/one; cat /etc/new";
+        let output = prepared
+            .command("sh")
+            .args(["-c", script])
+            .output()
+            .unwrap();
+        assert_eq!(output.stdout, b"new\n");
+    };
+    let discarding = sandbox(Overlay::Discard);
+    for _ in 0..2 {
+        change(&discarding);
+    }
+    assert!(matches!(discarding.changes(), Err(Error::Config { .. })));
+    let keeping = sandbox(Overlay::Keep(dir.path().into()));
+    assert!(keeping.enforcement().enforced.contains(Feature::Overlay));
+    change(&keeping);
+    let changes = keeping.changes().unwrap();
+    let list: Vec<String> = changes
+        .list()
+        .iter()
+        .map(|change| format!("{} {}", change.kind.name(), change.path.display()))
+        .collect();
+    assert_eq!(list, ["added etc/new", "deleted etc/one"]);
+    assert!(root.join("etc/one").exists());
+    changes.apply(root.path()).unwrap();
+    assert!(!root.join("etc/one").exists() && root.join("etc/new").exists());
+    assert!(keeping.changes().unwrap().list().is_empty());
+    let missing = Overlay::Keep(dir.path().join("missing"));
+    let refused = Sandbox::new(Root::Dir(root.path().into()))
+        .overlay(missing)
+        .prepare();
+    assert!(matches!(refused, Err(Error::Plan { .. })), "{refused:?}");
 }

@@ -6,9 +6,7 @@
 pub(crate) const NAME: &str = "run-sandbox";
 
 #[path = "options/words.rs"]
-mod words;
-
-pub(crate) use words::{ABOUT, DESCRIPTION, EXAMPLES, EXIT_STATUS, USAGE};
+pub(crate) mod words;
 
 /// A heading under which options are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
