@@ -211,41 +211,6 @@ pub(crate) const OPTIONS: &[Opt] = &[
              it.",
     ),
     option(
-        Id::Overlay,
-        Group::Files,
-        &["overlay"],
-        &[],
-        "let changes of the root go into memory, and away",
-    )
-    .more(
-        "COMMAND can change the root as far as permissions go, and the root stays as it is. What \
-             is --writable is changed itself. What is mounted below the root on the host is seen \
-             and cannot be changed. Needs Linux 6.6. An image has this unless told otherwise.",
-    ),
-    option(
-        Id::OverlayChanges,
-        Group::Files,
-        &["overlay-changes"],
-        &["DIR"],
-        "let changes of the root go into DIR, and list them",
-    )
-    .more(
-        "DIR is made if it is missing; what an earlier run left there counts. After the run the \
-             changes are printed on standard error, and are in --report. --apply puts them onto a \
-             directory. Needs Linux 5.11, and a file system with user extended attributes.",
-    ),
-    option(
-        Id::Apply,
-        Group::Files,
-        &["apply"],
-        &["DIR"],
-        "put the changes in DIR onto the directory SANDBOX",
-    )
-    .more(
-        "DIR is what --overlay-changes had. It runs nothing, and lists what it did. Each file \
-             appears whole or not at all; if it is interrupted, do it again.",
-    ),
-    option(
         Id::Bind,
         Group::Files,
         &["bind"],
@@ -317,6 +282,41 @@ pub(crate) const OPTIONS: &[Opt] = &[
         &["mask"],
         &["PATH"],
         "refuse access to PATH, whatever is there",
+    ),
+    option(
+        Id::Overlay,
+        Group::Files,
+        &["overlay"],
+        &[],
+        "let changes of the root go into memory, and away",
+    )
+    .more(
+        "COMMAND can change the root as far as permissions go, and the root stays as it is. What \
+             is --writable is changed itself. What is mounted below the root on the host is seen \
+             and cannot be changed. Needs Linux 6.6. An image has this unless told otherwise.",
+    ),
+    option(
+        Id::OverlayChanges,
+        Group::Files,
+        &["overlay-changes"],
+        &["DIR"],
+        "let changes of the root go into DIR, and list them",
+    )
+    .more(
+        "DIR is made if it is missing; what an earlier run left there counts. After the run the \
+             changes are printed on standard error, and are in --report. --apply puts them onto a \
+             directory. Needs Linux 5.11, and a file system with user extended attributes.",
+    ),
+    option(
+        Id::Apply,
+        Group::Files,
+        &["apply"],
+        &["DIR"],
+        "put the changes in DIR onto the directory SANDBOX",
+    )
+    .more(
+        "DIR is what --overlay-changes had. It runs nothing, and lists what it did. Each file \
+             appears whole or not at all; if it is interrupted, do it again.",
     ),
     option(
         Id::HostSecrets,

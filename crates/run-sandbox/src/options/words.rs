@@ -29,7 +29,7 @@ pub(crate) const EXIT_STATUS: &[(&str, &str)] = &[
     ("124", "the time was up"),
     (
         "137",
-        "COMMAND came to another limit, and had not ended with a status of its own",
+        "COMMAND came to another limit and had no status of its own",
     ),
     (
         "125",
