@@ -17,7 +17,8 @@ use crate::{Result, repo};
 #[path = "../../crates/run-sandbox/src/options.rs"]
 mod options;
 
-use options::{ABOUT, DESCRIPTION, EXAMPLES, EXIT_STATUS, NAME, OPTIONS, Opt, USAGE};
+use options::words::{ABOUT, DESCRIPTION, EXAMPLES, EXIT_STATUS, USAGE};
+use options::{NAME, OPTIONS, Opt};
 
 pub(crate) fn man() -> Result {
     let file = repo::target().join("man").join(format!("{NAME}.1"));

@@ -139,6 +139,7 @@ impl Options<'_> {
                 self.option("--tmpfs", &[to.as_path().as_os_str()]);
                 self.layers.push((to.clone(), None));
             }
+            PlanStep::Overlay { .. } => return Err(crate::support::no_overlay()),
             PlanStep::Proc { to } => {
                 self.option("--proc", &[to.as_path().as_os_str()]);
                 self.layers.push((to.clone(), None));

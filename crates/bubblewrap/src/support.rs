@@ -39,7 +39,8 @@ pub(crate) fn support(program: &Path, facts: &HostFacts) -> Support {
         .lacks(
             Feature::Time,
             Reason::new("bwrap has no option for a time namespace"),
-        );
+        )
+        .lacks(Feature::Overlay, no_overlay());
     let all =
         Feature::TREE_LIMITS
             .iter()
@@ -76,6 +77,12 @@ pub(crate) fn support(program: &Path, facts: &HostFacts) -> Support {
         Some(reason) if !helper.setuid_root => Support::unusable(reason),
         _ => all,
     }
+}
+
+/// The options for overlays came with bwrap 0.11, and this backend serves older ones too.
+pub(crate) fn no_overlay() -> Reason {
+    let hint = Hint::new(Knob::Request("backend"), "use the userns backend");
+    Reason::new("the bubblewrap backend has no overlays").hint(hint)
 }
 
 /// Whether bwrap can do without a user namespace.

@@ -28,6 +28,7 @@ const MOUNTS: &[Feature] = &[
     Feature::Entries,
     Feature::Mask,
     Feature::HostSecrets,
+    Feature::Overlay,
 ];
 
 /// What a system call filter gives on Linux.
@@ -76,7 +77,11 @@ impl Backend for Chroot {
             base = base.lacks(Feature::Ids, reason);
         }
         if facts.os == Os::Linux && facts.capabilities.contains(CapSet::SYS_ADMIN) {
-            return base.with(MOUNTS.iter().copied()).with([Feature::Pid]);
+            let base = base.with(MOUNTS.iter().copied()).with([Feature::Pid]);
+            return match facts.overlay_reason() {
+                Some(reason) => base.lacks(Feature::Overlay, reason),
+                None => base,
+            };
         }
         let reason = if facts.os == Os::Linux {
             let hint = Hint::new(Knob::Capability("CAP_SYS_ADMIN"), "run as root");
@@ -100,6 +105,9 @@ impl Backend for Chroot {
     ) -> Result<Launch, PrepareError> {
         let enforced = effective.enforced();
         let config = effective.config();
+        if let Some(reason) = facts.overlay_kind_reason(config) {
+            return Err(reason.into());
+        }
         let pid = config.namespaces.pid == Isolation::Isolated && enforced.contains(Feature::Pid);
         let own_mounts = plan.steps.len() > 1 || pid;
         let (uid, gid) = match config.ids {

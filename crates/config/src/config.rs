@@ -25,6 +25,18 @@ pub enum RootAccess {
     ReadOnlyExcept(Vec<SandboxPath>),
 }
 
+/// Where what the command changes of the root goes, instead of into it (overlayfs, Documentation/
+/// filesystems/overlayfs.rst of the kernel).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overlay {
+    /// Into memory, and away when the run is over. Each run of a prepared sandbox has its own.
+    Discard,
+    /// Into this directory of the host, which exists. All runs share it, one after another; two
+    /// at a time are more than the kernel promises anything about.
+    Keep(PathBuf),
+}
+
 /// The network that the command sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Network {
@@ -145,9 +157,13 @@ pub enum Capabilities {
 pub struct Config {
     /// What the sandbox shows as `/`.
     pub root: Root,
-    /// What may be changed below it. `None`: everything for [`Root::Dir`], nothing for
-    /// [`Root::Host`].
+    /// What may be changed below it. `None`: everything for [`Root::Dir`] without an overlay,
+    /// nothing otherwise.
     pub root_access: Option<RootAccess>,
+    /// Where changes of the root go that `root_access` does not let into it. With this the
+    /// default of `root_access` is nothing for every kind of root, and what is mounted below the
+    /// root on the host is seen and cannot be changed.
+    pub overlay: Option<Overlay>,
     /// What of [`Root::Host`] is hidden. `None`: what [`HiddenPlace::usual`] lists for the caller.
     /// Nothing of another root is. A place at which a writable path or one of `readable` points
     /// exactly is shown, and one that is merely below such a path stays hidden.
@@ -198,6 +214,7 @@ impl Config {
         Self {
             root,
             root_access: None,
+            overlay: None,
             hidden: None,
             readable: Vec::new(),
             sockets: Vec::new(),
@@ -228,10 +245,12 @@ impl Config {
     ];
 
     /// Whether something of the root is read-only. A list of writable paths that names the root
-    /// itself leaves nothing, and still says what of a hidden place is shown.
+    /// itself leaves nothing, and still says what of a hidden place is shown. With an overlay
+    /// nothing is: that keeps the root as it is.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         match self.effective_root_access() {
+            _ if self.overlay.is_some() => false,
             RootAccess::ReadWrite => false,
             RootAccess::ReadOnly => true,
             RootAccess::ReadOnlyExcept(paths) => !paths.iter().any(SandboxPath::is_root),
@@ -249,6 +268,7 @@ impl Config {
     pub fn effective_root_access(&self) -> RootAccess {
         match (&self.root_access, &self.root) {
             (Some(access), _) => access.clone(),
+            (None, _) if self.overlay.is_some() => RootAccess::ReadOnly,
             (None, Root::Dir(_)) => RootAccess::ReadWrite,
             (None, Root::Host) => RootAccess::ReadOnly,
         }

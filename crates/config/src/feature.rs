@@ -65,6 +65,12 @@ pub enum Feature {
     Stack,
     /// A limit of core dumps ([`Limits::core`](crate::Limits::core)).
     Core,
+    /// What the command changes of the root goes to a layer over it
+    /// ([`Config::overlay`](crate::Config::overlay)).
+    Overlay,
+    /// The volumes that an image needs. No backend is asked for it: whoever makes a
+    /// configuration of an image gives an empty directory where less will do.
+    Volumes,
 }
 
 impl Feature {
@@ -98,6 +104,8 @@ impl Feature {
         Self::OpenFiles,
         Self::Stack,
         Self::Core,
+        Self::Overlay,
+        Self::Volumes,
     ];
 
     /// The features that are limits which hold for the whole tree of processes.
@@ -151,6 +159,8 @@ impl Feature {
             Self::OpenFiles => "open-files",
             Self::Stack => "stack",
             Self::Core => "core",
+            Self::Overlay => "overlay",
+            Self::Volumes => "volumes",
         }
     }
 

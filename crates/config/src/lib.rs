@@ -12,7 +12,8 @@ mod seccomp;
 mod text;
 
 pub use config::{
-    Capabilities, Config, Ids, Isolation, Namespaces, Network, Root, RootAccess, UserNamespace,
+    Capabilities, Config, Ids, Isolation, Namespaces, Network, Overlay, Root, RootAccess,
+    UserNamespace,
 };
 pub use feature::{Feature, FeatureSet, UnknownFeature};
 pub use hidden::{HiddenBy, HiddenPlace};
@@ -25,7 +26,7 @@ pub use seccomp::{
 };
 #[cfg(feature = "serde")]
 pub use text::{
-    Definition, ExtendsError, HostSecrets, MountSetting, Namespace, SandboxName, Settings,
-    SettingsError, ValueError, parse_count, parse_duration, parse_permissions, parse_size,
-    parse_size_or_none,
+    Definition, ExtendsError, HostSecrets, ImageSettings, MountSetting, Namespace, SandboxName,
+    Settings, SettingsError, ValueError, parse_count, parse_duration, parse_permissions,
+    parse_size, parse_size_or_none,
 };

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     Capabilities, Config, ControlGroups, Feature, FeatureSet, Ids, Isolation, Limits, Mount,
-    MountKind, Network, Root, RootAccess, SandboxPath, Seccomp, UserNamespace,
+    MountKind, Network, Overlay, Root, RootAccess, SandboxPath, Seccomp, UserNamespace,
 };
 
 pub use named::{Definition, ExtendsError, SandboxName};
@@ -39,6 +39,13 @@ pub struct Settings {
     pub read_only: Option<bool>,
     /// `writable`: what can be changed; implies `read-only` for the rest.
     pub writable: Vec<SandboxPath>,
+    /// `overlay`: what is changed of the root goes elsewhere, and away after the run. `false`
+    /// says that it goes into the root.
+    pub overlay: Option<bool>,
+    /// `overlay-changes`: a directory to keep what was changed in; implies `overlay`.
+    pub overlay_changes: Option<PathBuf>,
+    /// What concerns an image as the sandbox: `image`, `platform`, `image-cache`, `[volume]`.
+    pub image: ImageSettings,
     /// `host-secrets`: whether the private places of the host's root are hidden.
     pub host_secrets: Option<HostSecrets>,
     /// `readable`: what of the host's root can be read although it is in a hidden place.
@@ -88,6 +95,39 @@ pub struct Settings {
     pub tty: Option<bool>,
     /// `command`: the program and its arguments.
     pub command: Option<Vec<OsString>>,
+}
+
+/// What is said about an image. All of it is for whoever makes a root of one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ImageSettings {
+    /// `image`: the name of the image in a layout or archive of several.
+    pub reference: Option<String>,
+    /// `platform`: the system and processor, as `linux/arm64`.
+    pub platform: Option<String>,
+    /// `image-cache`: where images stay unpacked.
+    pub cache: Option<PathBuf>,
+    /// `[volume]`: the volumes that the image names, each with a path of the host.
+    pub volumes: BTreeMap<String, PathBuf>,
+}
+
+impl ImageSettings {
+    /// Whether nothing is said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn over(self, lower: Self) -> Self {
+        let mut volumes = lower.volumes;
+        volumes.extend(self.volumes);
+        Self {
+            reference: self.reference.or(lower.reference),
+            platform: self.platform.or(lower.platform),
+            cache: self.cache.or(lower.cache),
+            volumes,
+        }
+    }
 }
 
 /// A mount as it is written down.
@@ -181,6 +221,9 @@ pub enum SettingsError {
         /// The root.
         sandbox: PathBuf,
     },
+    /// The root cannot be read-only as a whole and have an overlay that takes what is changed.
+    #[error("`read-only` and `overlay` exclude each other")]
+    ReadOnlyOverlay,
     /// One id was given and the other one is needed with it.
     #[error("a uid and a gid are needed, or neither")]
     HalfOfIds,
@@ -221,6 +264,11 @@ impl Settings {
                 .chain(upper.iter().copied())
                 .collect()
         };
+        // Whoever says above whether there is an overlay has said all about it.
+        let (overlay, overlay_changes) = match (self.overlay, self.overlay_changes) {
+            (None, None) => (lower.overlay, lower.overlay_changes),
+            said => said,
+        };
         let mut env = lower.env;
         env.extend(self.env);
         Self {
@@ -228,6 +276,9 @@ impl Settings {
             backend: self.backend.or(lower.backend),
             read_only: self.read_only.or(lower.read_only),
             writable: lower.writable.into_iter().chain(self.writable).collect(),
+            overlay,
+            overlay_changes,
+            image: self.image.over(lower.image),
             host_secrets: self.host_secrets.or(lower.host_secrets),
             readable: lower.readable.into_iter().chain(self.readable).collect(),
             sockets: lower.sockets.into_iter().chain(self.sockets).collect(),
@@ -262,6 +313,11 @@ impl Settings {
             *path = base.join(&*path);
         }
         if let Some(ControlGroups::Below(path)) = &mut self.control_groups {
+            *path = base.join(&*path);
+        }
+        let image = &mut self.image;
+        let paths = image.volumes.values_mut().chain(&mut image.cache);
+        for path in paths.chain(&mut self.overlay_changes) {
             *path = base.join(&*path);
         }
         for path in self.mounts.iter_mut().filter_map(MountSetting::host_path) {
@@ -321,6 +377,14 @@ impl Settings {
             config.mounts.push(mount);
         }
 
+        config.overlay = match (&self.overlay_changes, self.overlay) {
+            (Some(_), Some(false)) | (None, Some(false) | None) => None,
+            (Some(dir), _) => Some(Overlay::Keep(dir.clone())),
+            (None, Some(true)) => Some(Overlay::Discard),
+        };
+        if config.overlay.is_some() && self.read_only == Some(true) && self.writable.is_empty() {
+            return Err(SettingsError::ReadOnlyOverlay);
+        }
         config.root_access =
             self.root_access(is_host && !self.is_bare() && !config.hides_secrets());
         config.network = self.network.unwrap_or_default();

@@ -221,8 +221,8 @@ pub struct Cure<'a> {
     pub needed: bool,
 }
 
-/// What may have caused the mount of an overlay to fail, and what to do. A sandbox mounts none
-/// so far, so there is no step of a script to explain: what is particular to overlayfs comes
+/// What may have caused the mount of an overlay to fail, and what to do. The doctor tries one apart
+/// from any root, so there is no step of a script to explain: what is particular to overlayfs comes
 /// first, then whatever refuses mounting in general.
 #[must_use]
 pub fn explain_overlay(failure: Failure<'_>, diagnosis: &Diagnosis) -> Vec<Hint> {

@@ -136,7 +136,10 @@ impl FileRules {
                     }
                 }
                 // Where these are read-only, their mounts see to it.
-                PlanStep::Tmpfs { to, .. } | PlanStep::Proc { to } | PlanStep::Devpts { to } => {
+                PlanStep::Overlay { at: to, .. }
+                | PlanStep::Tmpfs { to, .. }
+                | PlanStep::Proc { to }
+                | PlanStep::Devpts { to } => {
                     rules.write_below(to);
                 }
                 _ => {}

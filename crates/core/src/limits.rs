@@ -333,7 +333,11 @@ pub fn bound_tmpfs(mut plan: MountPlan, config: &Config) -> MountPlan {
     const LITTLE: u64 = 1 << 16;
     if let Some(most) = config.limits.memory {
         for step in &mut plan.steps {
-            if let PlanStep::Tmpfs { size, .. } = step {
+            if let PlanStep::Tmpfs { size, .. }
+            | PlanStep::Overlay {
+                size, keep: None, ..
+            } = step
+            {
                 size.get_or_insert(most.saturating_add(LITTLE));
             }
         }

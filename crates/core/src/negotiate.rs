@@ -112,6 +112,9 @@ pub fn requests(config: &Config) -> Vec<Request> {
             Feature::OpenFiles => config.limits.open_files.is_some(),
             Feature::Stack => config.limits.stack.is_some(),
             Feature::Core => config.limits.core.is_some(),
+            Feature::Overlay => config.overlay.is_some(),
+            // A matter of whoever made the configuration of an image.
+            Feature::Volumes => false,
             mount => config.mounts.iter().any(|m| m.kind.feature() == *mount),
         })
         .map(|feature| Request {
@@ -203,6 +206,12 @@ fn withdraw(config: &mut Config, feature: Feature) {
         Feature::OpenFiles => config.limits.open_files = None,
         Feature::Stack => config.limits.stack = None,
         Feature::Core => config.limits.core = None,
+        // The root is read-only then, unless that was said otherwise.
+        Feature::Overlay => {
+            config.root_access = Some(config.effective_root_access());
+            config.overlay = None;
+        }
+        Feature::Volumes => {}
         mount => config.mounts.retain(|m| m.kind.feature() != mount),
     }
 }

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use rustix::fs::{self as sys, AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
@@ -213,7 +214,8 @@ impl<'o> Assembly<'o> {
             // EMLINK: as many links as the file system can count. EXDEV: the root is on another
             // one. EPERM: one that has none, or fs.protected_hardlinks.
             Err(Errno::MLINK | Errno::XDEV | Errno::PERM | Errno::NOTSUP) => {
-                copy(from, old, to, name, self.options).map_err(|e| failed(&path, "copy", e))
+                let keep = self.options.ownership == Ownership::Image;
+                copy(from, old, to, name, keep).map_err(|e| failed(&path, "copy", e))
             }
             Err(errno) => Err(failed(&path, "link", errno)),
         }
@@ -249,21 +251,45 @@ impl<'o> Assembly<'o> {
     }
 }
 
+/// Copies a tree into an empty directory: what cached roots have, which is directories, files and
+/// symbolic links.
+pub(crate) fn copy_tree(from: &Path, to: &Path, keep_owner: bool) -> Result<(), Error> {
+    let open = |path: &Path| Tree::open(path, u64::MAX).map_err(|e| Error::io("open", path, e));
+    let (from, to) = (open(from)?, open(to)?);
+    copy_directory(from.root(), to.root(), keep_owner)
+}
+
+fn copy_directory(from: &Place, to: &Place, keep_owner: bool) -> Result<(), Error> {
+    for (name, directory) in from.list().map_err(|e| failed(&from.path, "list", e))? {
+        let (path, os) = (from.join(&name), OsStr::from_bytes(&name));
+        if directory {
+            sys::mkdirat(to.fd(), os, Mode::RWXU).map_err(|e| failed(&path, "make", e))?;
+            let below = from.enter(&name).map_err(|e| failed(&path, "open", e))?;
+            let made = to.enter(&name).map_err(|e| failed(&path, "open", e))?;
+            copy_directory(&below, &made, keep_owner)?;
+        } else {
+            copy(from, os, to, os, keep_owner).map_err(|e| failed(&path, "copy", e))?;
+        }
+    }
+    let stat = sys::fstat(from.fd()).map_err(|e| failed(&from.path, "look at", e))?;
+    if keep_owner {
+        let ids = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+        sys::fchown(to.fd(), Some(ids.0), Some(ids.1))
+            .map_err(|e| failed(&from.path, "change", e))?;
+    }
+    let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+    sys::fchmod(to.fd(), mode).map_err(|e| failed(&from.path, "change", e))
+}
+
 /// Copies a file or a symbolic link, with its owner where the image's owners are kept, its mode
 /// and its time.
-fn copy(
-    from: &Place,
-    old: &OsStr,
-    to: &Place,
-    new: &OsStr,
-    options: &UnpackOptions,
-) -> io::Result<()> {
+fn copy(from: &Place, old: &OsStr, to: &Place, new: &OsStr, keep_owner: bool) -> io::Result<()> {
     let stat = sys::statat(from.fd(), old, AtFlags::SYMLINK_NOFOLLOW)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Symlink => {
             let target = sys::readlinkat(from.fd(), old, Vec::new())?;
             sys::symlinkat(&target, to.fd(), new)?;
-            if options.ownership == Ownership::Image {
+            if keep_owner {
                 let ids = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
                 let flags = AtFlags::SYMLINK_NOFOLLOW;
                 sys::chownat(to.fd(), new, Some(ids.0), Some(ids.1), flags)?;
@@ -277,9 +303,10 @@ fn copy(
             let mode = Mode::RUSR | Mode::WUSR;
             let target = sys::openat(to.fd(), new, flags | create, mode)?;
             let (mut source, mut target) = (File::from(source), File::from(target));
+            // By copy_file_range(2), which shares blocks where the file system can.
             io::copy(&mut source, &mut target)?;
             let metadata = source.metadata()?;
-            if options.ownership == Ownership::Image {
+            if keep_owner {
                 let ids = (metadata.uid(), metadata.gid());
                 let ids = (Uid::from_raw(ids.0), Gid::from_raw(ids.1));
                 sys::fchown(&target, Some(ids.0), Some(ids.1))?;

@@ -31,6 +31,9 @@ use crate::{Digest, Format};
 /// Changes whenever what is in the cache is made or read otherwise.
 const VERSION: &str = "1";
 
+/// What the names of directories for single runs begin with.
+const SCRATCH: &str = "run-";
+
 /// How old a file has to be before its times tell whether it was changed: as coarse as clocks of
 /// file systems are.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -47,6 +50,14 @@ pub struct CachedRoot {
     dir: PathBuf,
     about: About,
     _used: Lock,
+}
+
+/// A directory of the cache for one run. It is removed when this is dropped, or, if the process
+/// does not come to that, by whoever makes another one or prunes.
+#[derive(Debug)]
+pub struct Scratch {
+    dir: PathBuf,
+    lock: Option<Lock>,
 }
 
 /// What a root in the cache is of.
@@ -329,6 +340,51 @@ impl Cache {
         }
     }
 
+    /// A new and empty directory for one run, on the file system of the cache.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn scratch(&self) -> Result<Scratch, Error> {
+        self.clear_work(Some(SCRATCH))?;
+        let failed = |e| Error::io("make a directory in", &self.dir, e);
+        for number in 0_u32.. {
+            let name = format!("{SCRATCH}{}-{number}", std::process::id());
+            let path = self.dir.join("locks").join(format!("{name}.make"));
+            let Some(lock) = lock::try_exclusive(&path)? else {
+                continue;
+            };
+            let dir = self.dir.join("work").join(name);
+            match fs::create_dir(&dir) {
+                Ok(()) => {
+                    let lock = Some(lock);
+                    return Ok(Scratch { dir, lock });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Err(failed(io::ErrorKind::AlreadyExists.into()))
+    }
+
+    /// Removes what processes left that are gone.
+    fn clear_work(&self, prefix: Option<&str>) -> Result<(), Error> {
+        for name in names(&self.dir.join("work"))? {
+            if prefix.is_some_and(|prefix| !name.starts_with(prefix)) {
+                continue;
+            }
+            // Its maker holds this lock as long as it lives.
+            let path = self.dir.join("locks").join(format!("{name}.make"));
+            if let Some(making) = lock::try_exclusive(&path)? {
+                let work = self.dir.join("work").join(&name);
+                remove_tree(&work).map_err(|e| Error::io("remove", &work, e))?;
+                if name.starts_with(SCRATCH) {
+                    making.remove();
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What is in the cache, roots first.
     ///
     /// # Errors
@@ -379,14 +435,7 @@ impl Cache {
                 removed.push(entry);
             }
         }
-        for name in names(&self.dir.join("work"))? {
-            // Its maker holds this lock as long as it lives.
-            let path = self.dir.join("locks").join(format!("{name}.make"));
-            if let Some(_making) = lock::try_exclusive(&path)? {
-                let work = self.dir.join("work").join(&name);
-                remove_tree(&work).map_err(|e| Error::io("remove", &work, e))?;
-            }
-        }
+        self.clear_work(None)?;
         for name in names(&self.dir.join("known"))? {
             let path = self.dir.join("known").join(name);
             let key = fs::read_to_string(&path).unwrap_or_default();
@@ -463,7 +512,35 @@ impl Cache {
     }
 }
 
+impl Scratch {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed now may be later, and there is nobody to tell.
+        if remove_tree(&self.dir).is_ok()
+            && let Some(lock) = self.lock.take()
+        {
+            lock.remove();
+        }
+    }
+}
+
 impl CachedRoot {
+    /// Copies the root into `target`, an empty directory, for somebody who writes to it. Where
+    /// the file system can, the copies share their blocks until then.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Entry`].
+    pub fn copy_to(&self, target: &Path) -> Result<(), Error> {
+        crate::assemble::copy_tree(&self.path(), target, self.about.owners_kept)
+    }
+
     /// The directory that is the root. It is shared with other runs, and by hard links with other
     /// roots: nobody may write to it.
     #[must_use]

@@ -11,6 +11,7 @@ use crate::digest::{Algorithm, Hashing};
 use crate::error::Error;
 use crate::oci::{self, Wanted};
 use crate::platform::Platform;
+use crate::progress::Counted;
 use crate::record::{Record, Report};
 use crate::store::{Section, Store, Survey, check, survey};
 use crate::tree::Tree;
@@ -289,6 +290,10 @@ impl Image {
         };
         let section =
             Section::whole(Arc::clone(file)).map_err(|e| Error::io("read", &self.path, e))?;
+        if let Some(progress) = &options.progress {
+            progress.expect(section.len());
+        }
+        let section = Counted::new(section, options.progress.as_ref());
         let Some(id) = id else {
             return unpack_layer(section, tree, *reading, options, &Record::default());
         };
@@ -333,6 +338,10 @@ impl Image {
             .blob
             .as_ref()
             .map_or(Algorithm::Sha256, |(digest, _)| digest.algorithm());
+        if let Some(progress) = &options.progress {
+            progress.expect(section.len());
+        }
+        let section = Counted::new(section, options.progress.as_ref());
         let mut hashing = Hashing::new(section, algorithm);
         let unpacked = crate::unpack::unpack_hashed(
             &mut hashing,

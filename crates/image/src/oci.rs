@@ -209,7 +209,7 @@ fn collect(
         let names = [REFERENCE, IMAGE_NAME].map(|key| descriptor.annotations.get(key));
         let own = match wanted.reference {
             // Either name will do.
-            Some(wanted) => names.iter().flatten().find(|name| **name == wanted),
+            Some(wanted) => names.iter().flatten().find(|name| is_named(name, wanted)),
             None => None,
         };
         let own = own.or(names.iter().flatten().next());
@@ -249,7 +249,10 @@ fn pick(candidates: Vec<Candidate>, wanted: &Wanted<'_>) -> Result<Candidate, Er
     let platform = wanted.platform.unwrap_or(&host);
     let mut fit: Vec<Candidate> = candidates
         .into_iter()
-        .filter(|c| wanted.reference.is_none() || c.reference.as_deref() == wanted.reference)
+        .filter(|c| match (wanted.reference, &c.reference) {
+            (None, _) => true,
+            (Some(name), own) => own.as_deref().is_some_and(|own| is_named(own, name)),
+        })
         .filter(|c| {
             let own = c.descriptor.platform.as_ref();
             own.is_none_or(|own| platform.takes(own))
@@ -291,6 +294,14 @@ struct DockerImage {
     layers: Vec<String>,
 }
 
+/// Whether `tag` is what is meant by `name`: docker writes some names in full, and nobody else
+/// does.
+fn is_named(tag: &str, name: &str) -> bool {
+    let short = ["docker.io/library/", "docker.io/"];
+    let mut short = short.iter().filter_map(|prefix| tag.strip_prefix(prefix));
+    tag == name || short.any(|tag| tag == name)
+}
+
 pub(crate) fn choose_docker(
     store: &Store,
     wanted: &Wanted<'_>,
@@ -313,7 +324,7 @@ pub(crate) fn choose_docker(
         .filter(|image| {
             wanted
                 .reference
-                .is_none_or(|name| tags(image).iter().any(|tag| tag == name))
+                .is_none_or(|name| tags(image).iter().any(|tag| is_named(tag, name)))
         })
         .collect();
     let image = match <[DockerImage; 1]>::try_from(fit) {

@@ -14,6 +14,7 @@ use xattr::FileExt as _;
 use crate::compress::decompress;
 use crate::digest::{Algorithm, Hashing};
 use crate::error::{EntryProblem, Error};
+use crate::progress::Progress;
 use crate::record::{DirMeta, Name, Record, Report};
 use crate::tarball::{self, Entry, Kind, Segment, Source, Stream, Tar};
 use crate::tree::{Lost, Place, Tree, components, join, split};
@@ -52,6 +53,8 @@ pub struct UnpackOptions {
     /// whose commands cannot gain privileges, and are a way to become the owner for everybody who
     /// can reach the directory. Without this they are left out, and the report lists them.
     pub keep_set_id: bool,
+    /// What is told how far it is.
+    pub progress: Option<Progress>,
 }
 
 impl Default for UnpackOptions {
@@ -60,6 +63,7 @@ impl Default for UnpackOptions {
             limits: Limits::default(),
             ownership: Ownership::auto(),
             keep_set_id: false,
+            progress: None,
         }
     }
 }

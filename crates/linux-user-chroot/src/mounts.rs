@@ -216,6 +216,9 @@ impl Options<'_> {
                 self.bind(HelperArg::Scratch(file.clone()), to, Access::ReadOnly);
                 self.layers.push((to.clone(), Layer::Scratch(file)));
             }
+            PlanStep::Overlay { .. } => {
+                return Err(Reason::new("linux-user-chroot has no overlays"));
+            }
             PlanStep::MakeDir { at, mode, .. } => self.make(at, ScratchKind::Dir(*mode))?,
             PlanStep::MakeFile { at, .. } => {
                 self.make(at, ScratchKind::File([].into(), 0o644))?;

@@ -110,6 +110,21 @@ pub enum PlanError {
         /// What it does not know.
         what: &'static str,
     },
+    /// The root is to be changed, and an overlay is to keep it from being changed.
+    #[error("the root cannot be writable and have an overlay that takes what is changed")]
+    OverlaidWritable,
+    /// The directory for the changes of an overlay is missing, or none.
+    #[error("{path:?}, which is to take the changes of the overlay, is not a directory")]
+    OverlayDir {
+        /// The directory as configured.
+        path: PathBuf,
+    },
+    /// The host's mount points could not be listed.
+    #[error("cannot list the mount points of the host")]
+    Mounts {
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// The host's unix sockets could not be listed.
     #[error("cannot list the unix sockets of the host")]
     Sockets {

@@ -31,6 +31,14 @@ impl fmt::Display for PlanStep {
                 write!(f, "shadow {at:?} mode {mode:04o}")?;
                 write_entries(f, entries)
             }
+            Self::Overlay { at, keep, size } => {
+                write!(f, "overlay on {at:?}, changes")?;
+                match (keep, size) {
+                    (Some(dir), _) => write!(f, " in {dir:?}"),
+                    (None, Some(bytes)) => write!(f, " in memory, size {bytes}"),
+                    (None, None) => f.write_str(" in memory"),
+                }
+            }
             Self::Bind {
                 from,
                 to,

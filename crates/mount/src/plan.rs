@@ -55,6 +55,17 @@ pub enum PlanStep {
         /// What it holds. Parents come before what is in them.
         entries: Vec<ShadowEntry>,
     },
+    /// Lays a layer over the directory `at` that takes what is changed there (overlayfs). What is
+    /// on the host stays as it is. Nothing is mounted below `at` yet.
+    Overlay {
+        /// The directory that is covered and shows through.
+        at: SandboxPath,
+        /// The directory of the host that takes the changes, of all layers with their paths: in
+        /// `upper` what is new, in `work` what the kernel needs. `None`: memory, for this run.
+        keep: Option<PathBuf>,
+        /// The most that the memory can hold, in bytes.
+        size: Option<u64>,
+    },
     /// Binds `from`, with everything mounted below it, to the existing `to`.
     Bind {
         /// What is bound.
@@ -202,7 +213,7 @@ pub enum ShadowEntry {
 
 impl PlanStep {
     /// The mount point, if what was to be seen there and below is covered by this step. A
-    /// [`Shadow`](Self::Shadow) shows again what it covers.
+    /// [`Shadow`](Self::Shadow) and an [`Overlay`](Self::Overlay) show again what they cover.
     #[must_use]
     pub fn covers(&self) -> Option<&SandboxPath> {
         match self {

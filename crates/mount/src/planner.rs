@@ -10,6 +10,7 @@ mod hide;
 mod host;
 mod kinds;
 mod make;
+mod overlay;
 mod resolve;
 mod root;
 mod script;
@@ -33,6 +34,7 @@ use crate::{FsView, MountPlan, PlanError, PlanStep};
 /// [`PlanError`] says what is missing, in the way, or contradictory.
 pub fn plan(config: &Config, view: &dyn FsView) -> Result<MountPlan, PlanError> {
     let mut planner = Planner::with_root(config, view)?;
+    planner.lift_sockets(config)?;
     for mount in &config.mounts {
         planner.mount(mount, config.prefer)?;
     }

@@ -40,6 +40,16 @@ pub trait FsView {
         Ok(None)
     }
 
+    /// Where something is mounted on this host, without symbolic links. It is asked for only where
+    /// an overlay is wanted, which cannot show what is mounted below it. A view that gives none
+    /// has the overlay cover the whole root.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn mounts(&self) -> io::Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+
     /// The unix sockets that somebody on this host has bound to a path and that are there, without
     /// symbolic links in their paths. They are asked for only where something is read-only, because
     /// that alone does not keep a command from connecting to them. A view that gives none leaves
@@ -149,6 +159,7 @@ pub struct MemoryFs {
     entries: BTreeMap<PathBuf, Entry>,
     ignores_case: bool,
     sockets: Vec<PathBuf>,
+    mounts: Vec<PathBuf>,
 }
 
 impl MemoryFs {
@@ -200,6 +211,13 @@ impl MemoryFs {
     pub fn socket(mut self, path: impl AsRef<Path>) -> Self {
         self.sockets.push(path.as_ref().into());
         self.file(path)
+    }
+
+    /// Adds a directory on which something is mounted, by a path without symbolic links.
+    #[must_use]
+    pub fn mount(mut self, path: impl AsRef<Path>) -> Self {
+        self.mounts.push(path.as_ref().into());
+        self.dir(path)
     }
 
     /// Adds a symbolic link that says `to`, and the directories above it that are missing.
@@ -310,6 +328,10 @@ impl FsView for MemoryFs {
             .filter(|(p, _)| p.parent() == Some(&dir))
             .filter_map(|(p, e)| Some((p.file_name()?.to_owned(), e.clone())))
             .collect())
+    }
+
+    fn mounts(&self) -> io::Result<Vec<PathBuf>> {
+        Ok(self.mounts.clone())
     }
 
     fn sockets(&self) -> io::Result<Vec<PathBuf>> {

@@ -8,13 +8,17 @@ use sandboxlib::core::{Enforcement, Launch};
 use serde::Serialize;
 
 use crate::bytes::{self, escaped, shown};
+use crate::image::{About, Opened};
 use crate::render::candidate;
 use crate::report::Held;
 use crate::settings::Run;
 
 /// The plan for people.
-pub(crate) fn text(run: &Run, check: &Check) -> String {
+pub(crate) fn text(run: &Run, check: &Check, image: Option<&Opened>) -> String {
     let mut out = String::new();
+    for line in image.iter().flat_map(|image| image.lines()) {
+        let _ = writeln!(out, "{line}");
+    }
     // Writing to a String does not fail.
     let _ = writeln!(out, "backend: {}", check.enforcement.backend);
     for rejected in &check.rejected {
@@ -102,6 +106,8 @@ pub(crate) fn enforcement(enforcement: &Enforcement) -> Vec<String> {
 
 #[derive(Serialize)]
 struct Plan {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<About>,
     backend: &'static str,
     passed_over: Vec<PassedOver>,
     #[serde(flatten)]
@@ -122,7 +128,7 @@ struct PassedOver {
 }
 
 /// The plan for programs.
-pub(crate) fn json(run: &Run, check: &Check) -> serde_json::Result<String> {
+pub(crate) fn json(run: &Run, check: &Check, image: Option<&Opened>) -> serde_json::Result<String> {
     let (mut steps, mut helper) = (None, None);
     match &check.launch {
         Launch::Direct(script) => {
@@ -138,6 +144,7 @@ pub(crate) fn json(run: &Run, check: &Check) -> serde_json::Result<String> {
     let mut command = vec![escaped(&run.program)];
     command.extend(run.arguments.iter().map(escaped));
     let plan = Plan {
+        image: image.map(Into::into),
         backend: check.enforcement.backend,
         passed_over: check
             .rejected

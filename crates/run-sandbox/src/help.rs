@@ -1,6 +1,7 @@
 //! `--help` and `-h`, out of the table of options.
 
-use crate::options::{ABOUT, DESCRIPTION, EXAMPLES, EXIT_STATUS, Group, NAME, OPTIONS, Opt, USAGE};
+use crate::options::words::{ABOUT, DESCRIPTION, EXAMPLES, EXIT_STATUS, USAGE};
+use crate::options::{Group, NAME, OPTIONS, Opt};
 
 /// The columns of a terminal that texts for people fill.
 pub(crate) const WIDTH: usize = 80;

@@ -6,8 +6,10 @@ mod doctor;
 mod explain;
 mod file;
 mod help;
+mod image;
 mod named;
 mod options;
+mod overlay;
 mod parse;
 mod render;
 mod report;
@@ -18,13 +20,14 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use sandboxlib::core::{End, Enforcement, Outcome};
+use sandboxlib::image::EventHandler;
 use sandboxlib::spawn::SIGNALS_TO_FORWARD;
 use sandboxlib::{Error, Sandbox};
-use sandboxlib::{Limit, Stdio};
+use sandboxlib::{Limit, Overlay, Root, Stdio};
 
 use crate::parse::{Args, Format, Invocation};
 use crate::render::Failure;
-use crate::report::{Report, Target};
+use crate::report::{More, Report, Target};
 use crate::settings::{Caller, Run};
 
 /// The status of a command whose time was up, as timeout(1) has it.
@@ -40,6 +43,12 @@ fn main() -> ExitCode {
         )),
         Ok(Invocation::Doctor(format)) => doctor(format),
         Ok(Invocation::List(format)) => list(format),
+        Ok(Invocation::Cache { action, dir }) => overlay::cache(action, dir.as_deref())
+            .map_err(Failure::from)
+            .and_then(|text| print(&text)),
+        Ok(Invocation::Apply { changes, target }) => overlay::apply(&changes, &target)
+            .map_err(Failure::from)
+            .and_then(|text| print(&text)),
         Ok(Invocation::Run(args)) => run(*args),
         Err(message) => Err(message.into()),
     };
@@ -63,7 +72,9 @@ fn run(mut args: Args) -> Result<u8, Failure> {
         return result.map(|(status, _)| status);
     };
     let content = match &result {
-        Ok((_, Some((enforcement, outcome)))) => Report::finished(enforcement, outcome),
+        Ok((_, Some((enforcement, outcome, more)))) => {
+            Report::finished(enforcement, outcome).with(more.clone())
+        }
         Ok((_, None)) => Report::default(),
         Err(failure) => Report::failed(failure),
     };
@@ -98,7 +109,7 @@ fn list(format: Format) -> Result<u8, Failure> {
     print(&text)
 }
 
-type Finished = (u8, Option<(Enforcement, Outcome)>);
+type Finished = (u8, Option<(Enforcement, Outcome, More)>);
 
 fn run_or_explain(mut args: Args) -> Result<Finished, Failure> {
     if let Some(path) = &args.seccomp {
@@ -115,11 +126,25 @@ fn run_or_explain(mut args: Args) -> Result<Finished, Failure> {
     // Whoever says it last is whom it is from.
     let says_backend = |file: &&file::ConfigFile| file.settings().backend.is_some();
     let file = files.files.iter().find(says_backend);
-    let run = settings::settle(settings, &Caller::current())?;
-
-    let mut sandbox = Sandbox::from_config(run.config.clone());
-    if !run.backends.is_empty() {
-        sandbox = sandbox.backends(run.backends.iter().cloned());
+    let overlay_was_asked_for =
+        settings.overlay == Some(true) || settings.overlay_changes.is_some();
+    let (settings, mut image) = image::open(settings)?;
+    let mut run = settings::settle(settings, &Caller::current())?;
+    if let Some(Overlay::Keep(dir)) = &run.config.overlay
+        && args.explain.is_none()
+    {
+        overlay::make_directory(dir)?;
+    }
+    let mut sandbox = sandbox(&run);
+    if let Some(image) = &mut image
+        && !overlay_was_asked_for
+        && run.config.overlay.is_some()
+        && image.cannot_overlay(&sandbox)
+    {
+        // Then the root is a copy that the run may write to.
+        run.config.root = Root::Dir(image.copied()?);
+        (run.config.overlay, run.config.root_access) = (None, None);
+        sandbox = self::sandbox(&run);
     }
     let place = |error: Error| match (&error, file) {
         (Error::UnknownBackend { name, .. }, Some(file))
@@ -136,24 +161,41 @@ fn run_or_explain(mut args: Args) -> Result<Finished, Failure> {
         _ => Failure::from(error),
     };
     if let Some(format) = args.explain {
-        let check = sandbox.check().map_err(place)?;
+        let mut check = sandbox.check().map_err(place)?;
+        if let Some(image) = &image {
+            image.note(&mut check.enforcement);
+        }
         settings::check_directory(&run, &check.enforcement.hidden)?;
         let plan = match format {
-            Format::Text => explain::text(&run, &check),
-            Format::Json => explain::json(&run, &check)
+            Format::Text => explain::text(&run, &check, image.as_ref()),
+            Format::Json => explain::json(&run, &check, image.as_ref())
                 .map_err(|e| format!("cannot write the plan as JSON: {e}"))?,
         };
         return Ok((print(&plan)?, None));
     }
     let prepared = sandbox.prepare().map_err(place)?;
     settings::check_directory(&run, &prepared.enforcement().hidden)?;
+    let mut enforcement = prepared.enforcement().clone();
+    if let Some(image) = &image {
+        image.note(&mut enforcement);
+        image.warnings().for_each(|line| say(&line));
+    }
     if args.verbose {
-        say(&format!("backend: {}", prepared.enforcement().backend));
-        explain::enforcement(prepared.enforcement())
+        say(&format!("backend: {}", enforcement.backend));
+        image
+            .iter()
+            .flat_map(|i| i.lines())
+            .for_each(|line| say(&line));
+        explain::enforcement(&enforcement)
             .iter()
             .for_each(|line| say(line));
     }
+    let handlers = image.as_ref().map_or(&[][..], |image| &image.handlers);
+    handle("pre-start", handlers, &prepared, &run)?;
     let outcome = start_and_wait(&prepared, &run)?;
+    if let Err(failure) = handle("post-stop", handlers, &prepared, &run) {
+        say_failure(&failure);
+    }
     match outcome.end {
         End::Limit(Limit::Wall) => {
             let time = run.config.limits.wall.unwrap_or_default();
@@ -169,10 +211,51 @@ fn run_or_explain(mut args: Args) -> Result<Finished, Failure> {
     if args.verbose {
         say(&usage(&outcome));
     }
-    Ok((
-        status(&outcome),
-        Some((prepared.enforcement().clone(), outcome)),
-    ))
+    let mut more = More {
+        image: image.as_ref().map(Into::into),
+        changes: None,
+    };
+    let kept = matches!(run.config.overlay, Some(Overlay::Keep(_)));
+    let thrown_away = image.as_ref().is_some_and(|i| i.has_scratch());
+    if kept && !thrown_away {
+        let changes = prepared.changes().map_err(place)?;
+        changes.list().iter().for_each(|c| say(&overlay::line(c)));
+        more.changes = Some(changes.list().iter().map(Into::into).collect());
+    }
+    Ok((status(&outcome), Some((enforcement, outcome, more))))
+}
+
+fn sandbox(run: &Run) -> Sandbox {
+    let sandbox = Sandbox::from_config(run.config.clone());
+    if run.backends.is_empty() {
+        return sandbox;
+    }
+    sandbox.backends(run.backends.iter().cloned())
+}
+
+/// Runs the programs that the image names for `event`, like the command and one after another.
+fn handle(
+    event: &str,
+    handlers: &[EventHandler],
+    prepared: &sandboxlib::Prepared,
+    run: &Run,
+) -> Result<(), Failure> {
+    for handler in handlers.iter().filter(|handler| handler.name == event) {
+        let mut words = image::words(handler).into_iter();
+        let Some(program) = words.next() else {
+            continue;
+        };
+        let run = Run {
+            program,
+            arguments: words.collect(),
+            ..run.clone()
+        };
+        let ended = status(&start_and_wait(prepared, &run)?);
+        if ended != 0 {
+            return Err(format!("the image's {event} ended with status {ended}").into());
+        }
+    }
+    Ok(())
 }
 
 fn start_and_wait(prepared: &sandboxlib::Prepared, run: &Run) -> Result<Outcome, Failure> {

@@ -5,33 +5,16 @@
 /// The name of the program.
 pub(crate) const NAME: &str = "run-sandbox";
 
-/// What the program is, in one line.
-pub(crate) const ABOUT: &str = "run a command with its own root, mounts and network";
-
-/// How it is called.
-pub(crate) const USAGE: &str = "run-sandbox [OPTIONS] SANDBOX [--] [COMMAND [ARG]...]";
-
-/// What it does, in paragraphs.
-pub(crate) const DESCRIPTION: &[&str] = &[
-    "SANDBOX is a directory that COMMAND sees as its root, / for the host's own root, or @NAME \
-     for what NAME.toml in the configuration directories says; a directory of such a name is \
-     ./@NAME. Without COMMAND, /bin/sh is run. Options stand in front of SANDBOX; whatever follows COMMAND \
-     belongs to it.",
-    "Unless told otherwise, COMMAND has no network but a loopback interface, sees no process but \
-     its own, and has an empty environment but for PATH, and TERM on a terminal. /proc, a minimal \
-     /dev and an empty /tmp are there. A directory as SANDBOX can be written to; the host's root \
-     cannot, and it is shown without home directories and other private places. What cannot be enforced on this host is refused before anything is run.",
-    "COMMAND is looked up by the PATH inside the root. It starts in / of the root; with / as \
-     SANDBOX, in the caller's working directory, if that is not covered by a mount. If that is \
-     hidden, as home directories are, nothing is run: say with --writable, --readable or --cwd \
-     what is meant.",
-];
+#[path = "options/words.rs"]
+pub(crate) mod words;
 
 /// A heading under which options are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Group {
     /// The root and what is mounted below it.
     Files,
+    /// Images as the root.
+    Images,
     /// What is shared with the host besides files.
     Isolation,
     /// Ids and capabilities.
@@ -48,6 +31,7 @@ impl Group {
     /// The groups in the order in which they are shown.
     pub(crate) const ALL: &'static [Self] = &[
         Self::Files,
+        Self::Images,
         Self::Isolation,
         Self::Identity,
         Self::Run,
@@ -59,6 +43,7 @@ impl Group {
     pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::Files => "Files",
+            Self::Images => "Images",
             Self::Isolation => "Isolation",
             Self::Identity => "Identity",
             Self::Run => "The run",
@@ -73,9 +58,11 @@ impl Group {
 pub(crate) enum Id {
     AllowNested,
     AllowSocket,
+    Apply,
     Backend,
     Bare,
     Bind,
+    Cache,
     CapAdd,
     Cgroup,
     Config,
@@ -95,6 +82,8 @@ pub(crate) enum Id {
     HostSecrets,
     Hostname,
     NoLandlock,
+    Image,
+    ImageCache,
     InheritEnv,
     Isolate,
     KillAfter,
@@ -106,7 +95,10 @@ pub(crate) enum Id {
     NoTty,
     OpenFiles,
     Output,
+    Overlay,
+    OverlayChanges,
     Perms,
+    Platform,
     Prefer,
     Proc,
     Processes,
@@ -127,6 +119,7 @@ pub(crate) enum Id {
     Uid,
     Verbose,
     Version,
+    Volume,
     Writable,
 }
 
@@ -294,6 +287,41 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "refuse access to PATH, whatever is there",
     ),
     option(
+        Id::Overlay,
+        Group::Files,
+        &["overlay"],
+        &[],
+        "let changes of the root go into memory, and away",
+    )
+    .more(
+        "COMMAND can change the root as far as permissions go, and the root stays as it is. What \
+             is --writable is changed itself. What is mounted below the root on the host is seen \
+             and cannot be changed. Needs Linux 6.6. An image has this unless told otherwise.",
+    ),
+    option(
+        Id::OverlayChanges,
+        Group::Files,
+        &["overlay-changes"],
+        &["DIR"],
+        "let changes of the root go into DIR, and list them",
+    )
+    .more(
+        "DIR is made if it is missing; what an earlier run left there counts. After the run the \
+             changes are printed on standard error, and are in --report. --apply puts them onto a \
+             directory. Needs Linux 5.11, and a file system with user extended attributes.",
+    ),
+    option(
+        Id::Apply,
+        Group::Files,
+        &["apply"],
+        &["DIR"],
+        "put the changes in DIR onto the directory SANDBOX",
+    )
+    .more(
+        "DIR is what --overlay-changes had. It runs nothing, and lists what it did. Each file \
+             appears whole or not at all; if it is interrupted, do it again.",
+    ),
+    option(
         Id::HostSecrets,
         Group::Files,
         &["host-secrets"],
@@ -364,6 +392,50 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "Without this they come before all other mounts, except those whose place is wanted \
              by a mount there or above, or by a --writable path there or below.",
     ),
+    option(
+        Id::Volume,
+        Group::Images,
+        &["volume"],
+        &["NAME=PATH"],
+        "give PATH of the host for the volume NAME of the image",
+    )
+    .more(
+        "May be repeated. NAME is what the image calls it, or its path inside. A volume without \
+             which an App Container image does not run is an error, or with --prefer volumes an \
+             empty directory.",
+    ),
+    option(
+        Id::Image,
+        Group::Images,
+        &["image"],
+        &["REF"],
+        "the image to run, of an archive or layout of several",
+    ),
+    option(
+        Id::Platform,
+        Group::Images,
+        &["platform"],
+        &["OS/ARCH"],
+        "the platform, of an image for several",
+    )
+    .more("Such as linux/arm64 or linux/arm/v7. The default is the host's."),
+    option(
+        Id::ImageCache,
+        Group::Images,
+        &["image-cache"],
+        &["DIR"],
+        "where images stay unpacked",
+    )
+    .more("The default is sandboxlib/images in XDG_CACHE_HOME, or in ~/.cache."),
+    option(
+        Id::Cache,
+        Group::Images,
+        &["cache"],
+        &["ACTION"],
+        "list what is in the cache, or prune what is not used",
+    )
+    .choices(&["list", "prune"])
+    .more("It stands alone, but for --image-cache, and runs nothing."),
     option(
         Id::Network,
         Group::Isolation,
@@ -441,7 +513,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "LIST is names separated by commas: root, read-only, bind, tmpfs, proc, dev, file, \
              entries, mask, network, pid, ipc, uts, cgroup, time, user, ids, subordinate, \
              host-secrets, seccomp, nested, cpu-time, memory, processes, file-size, open-files, \
-             stack, core; mounts for all kinds of mounts; all. What was not \
+             stack, core, overlay, volumes; mounts for all kinds of mounts; all. What was not \
              enforced is in --report, and is printed with -v. Another root is never given up, nor \
              a filter of one's own.",
     ),
@@ -728,48 +800,4 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "show the version",
     )
     .short('V'),
-];
-
-/// The exit statuses, and what each means.
-pub(crate) const EXIT_STATUS: &[(&str, &str)] = &[
-    ("0-255", "that of COMMAND"),
-    ("128+N", "signal N ended COMMAND"),
-    ("124", "the time was up"),
-    (
-        "137",
-        "COMMAND came to another limit and left no status of its own",
-    ),
-    (
-        "125",
-        "the options are wrong or the sandbox cannot be had; nothing was run",
-    ),
-    (
-        "126",
-        "COMMAND was found inside the root but could not be executed",
-    ),
-    ("127", "COMMAND was not found inside the root"),
-];
-
-/// Examples: what they do, and the command.
-pub(crate) const EXAMPLES: &[(&str, &str)] = &[
-    (
-        "Build in the current directory, without network, and let nothing else be changed",
-        "run-sandbox --writable \"$PWD\" / make check",
-    ),
-    (
-        "The same in a Debian root that is not changed either",
-        "run-sandbox --read-only --bind . /build --cwd /build debian12 make check",
-    ),
-    (
-        "Look at the plan for it",
-        "run-sandbox --explain --read-only --bind . /build debian12",
-    ),
-    (
-        "Use what /etc/sandboxlib/build.toml defines",
-        "run-sandbox @build make check",
-    ),
-    (
-        "Be root in a root of one's own",
-        "run-sandbox --map-subordinate debian12",
-    ),
 ];

@@ -17,10 +17,20 @@ use crate::options::{Id, OPTIONS, Opt};
 /// What the user wants from this program.
 #[derive(Debug)]
 pub(crate) enum Invocation {
-    Help { long: bool },
+    Help {
+        long: bool,
+    },
     Version,
     Doctor(Format),
     List(Format),
+    Cache {
+        action: CacheAction,
+        dir: Option<PathBuf>,
+    },
+    Apply {
+        changes: PathBuf,
+        target: PathBuf,
+    },
     Run(Box<Args>),
 }
 
@@ -37,6 +47,13 @@ pub(crate) struct Args {
     pub(crate) report: Option<PathBuf>,
     pub(crate) report_format: ReportFormat,
     pub(crate) verbose: bool,
+}
+
+/// What is done with the cache of images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CacheAction {
+    List,
+    Prune,
 }
 
 /// How a plan is shown.
@@ -72,7 +89,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
     let mut pending = Pending::default();
     let mut sandbox = None;
     let mut dashes = false;
-    let mut alone = None;
+    let (mut alone, mut cache, mut apply) = (None, None, None);
     let mut options = 0;
     loop {
         if let Some(mut raw) = parser.try_raw_args()
@@ -106,6 +123,8 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
             Id::Help => return Ok(Invocation::Help { long: !short }),
             Id::Version => return Ok(Invocation::Version),
             Id::Doctor | Id::List => alone = Some((opt, format(opt, parser.optional_value())?)),
+            Id::Cache => cache = Some(cache_action(&value(opt, &mut parser)?)?),
+            Id::Apply => apply = Some(PathBuf::from(value(opt, &mut parser)?)),
             _ => take(opt, &mut parser, &mut args, &mut pending)?,
         }
     }
@@ -140,6 +159,27 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
             ));
         }
         return Ok(invocation);
+    }
+    if let Some(action) = cache {
+        let dir = args.settings.image.cache.take();
+        if options > 1 + usize::from(dir.is_some()) || sandbox.is_some() || !rest.is_empty() {
+            return Err(
+                "--cache stands alone: without SANDBOX, and no option but --image-cache".to_owned(),
+            );
+        }
+        return Ok(Invocation::Cache { action, dir });
+    }
+    if let Some(changes) = apply {
+        return match (sandbox, options, &*rest) {
+            (Some(target), 1, []) => Ok(Invocation::Apply {
+                changes,
+                target: target.into(),
+            }),
+            _ => Err(
+                "--apply DIR takes the directory SANDBOX, no COMMAND, and no other option"
+                    .to_owned(),
+            ),
+        };
     }
     if dashes && args.config.is_none() && !rest.is_empty() {
         sandbox = Some(rest.remove(0));
@@ -216,6 +256,23 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+/// The one value of an option.
+fn value(opt: &Opt, parser: &mut Parser) -> Result<OsString, String> {
+    let lacking = || format!("--{} lacks its {}", opt.long[0], opt.values[0]);
+    match parser.value() {
+        Ok(word) if !word.is_empty() => Ok(word),
+        _ => Err(lacking()),
+    }
+}
+
+fn cache_action(word: &OsStr) -> Result<CacheAction, String> {
+    match word.to_str() {
+        Some("list") => Ok(CacheAction::List),
+        Some("prune") => Ok(CacheAction::Prune),
+        _ => Err(format!("--cache: {word:?} is neither list nor prune")),
+    }
+}
+
 /// Takes the values of `opt` and notes what they say.
 fn take(
     opt: &Opt,
@@ -240,8 +297,25 @@ fn take(
     let given = Given { opt, values };
     match opt.id {
         // These are dealt with before.
-        Id::Help | Id::Version | Id::Doctor | Id::List => {}
+        Id::Help | Id::Version | Id::Doctor | Id::List | Id::Cache | Id::Apply => {}
         Id::ReadOnly => set.read_only = Some(true),
+        Id::Overlay => set.overlay = Some(true),
+        Id::OverlayChanges => set.overlay_changes = Some(given.host_path(0)?),
+        Id::Image => set.image.reference = Some(given.text()?.to_owned()),
+        Id::Platform => set.image.platform = Some(given.text()?.to_owned()),
+        Id::ImageCache => set.image.cache = Some(given.host_path(0)?),
+        Id::Volume => {
+            let (name, path) = split_variable(&given.values[0]);
+            match (name.to_str(), path) {
+                (Some(name), Some(path)) if !name.is_empty() && !path.is_empty() => {
+                    set.image.volumes.insert(name.to_owned(), path.into());
+                }
+                _ => {
+                    let said = &given.values[0];
+                    return Err(given.wrong(format_args!("{said:?} is not NAME=PATH")));
+                }
+            }
+        }
         Id::Writable => set.writable.push(given.sandbox_path(0)?),
         Id::Readable => set.readable.push(given.sandbox_path(0)?),
         Id::AllowSocket => set.sockets.push(given.sandbox_path(0)?),

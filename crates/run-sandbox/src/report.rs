@@ -12,6 +12,8 @@ use sandboxlib::{Error, Means};
 use serde::Serialize;
 
 use crate::bytes::{escaped, json};
+use crate::image::About;
+use crate::overlay::Changed;
 use crate::parse::ReportFormat;
 use crate::render::Failure;
 use crate::settings::system;
@@ -35,7 +37,20 @@ pub(crate) struct Report {
     measured_by: Option<MeasuredBy>,
     #[serde(flatten)]
     held: Held,
+    #[serde(flatten)]
+    more: More,
     error: Option<Problem>,
+}
+
+/// What there is to tell about some runs.
+#[derive(Debug, Default, Clone, Serialize)]
+pub(crate) struct More {
+    /// The image that was the root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) image: Option<About>,
+    /// What was changed of the root, and kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) changes: Option<Vec<Changed>>,
 }
 
 /// What held during the run, or would.
@@ -172,8 +187,15 @@ impl Report {
                 memory: outcome.memory_by.name(),
             }),
             held: enforcement.into(),
+            more: More::default(),
             error: None,
         }
+    }
+
+    /// The same with what else there is to tell.
+    pub(crate) fn with(mut self, more: More) -> Self {
+        self.more = more;
+        self
     }
 
     /// About a run that did not come to be.

@@ -44,7 +44,7 @@ impl Caller {
 }
 
 /// Everything about a run that does not depend on the host any more.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Run {
     pub(crate) config: Config,
     /// Empty for the default.
@@ -82,6 +82,10 @@ pub(crate) fn settle(mut settings: Settings, caller: &Caller) -> Result<Run, Str
                 Err(e) => return Err(format!("cannot resolve {path:?}: {}", system(&e))),
             }
         }
+    }
+    for path in settings.overlay_changes.iter_mut() {
+        *path = std::path::absolute(&*path)
+            .map_err(|e| format!("cannot resolve {path:?}: {}", system(&e)))?;
     }
     if settings.uid.is_some() != settings.gid.is_some() {
         let (uid, gid) = sandboxlib::spawn::caller_ids();

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandboxlib_config::{
-    Config, Feature, FeatureSet, Ids, Isolation, Mount, MountKind, Network, Root, RootAccess,
-    SandboxPath, Seccomp, UserNamespace,
+    Config, Feature, FeatureSet, Ids, Isolation, Mount, MountKind, Network, Overlay, Root,
+    RootAccess, SandboxPath, Seccomp, UserNamespace,
 };
 use sandboxlib_core::doctor::{BackendFindings, Findings, Verdict, told};
 use sandboxlib_core::{Backend, HostFacts, NegotiateError, Refusal};
@@ -123,6 +123,12 @@ fn asking_for(feature: Feature) -> Option<Config> {
         Feature::OpenFiles => config.limits.open_files = Some(100),
         Feature::Stack => config.limits.stack = Some(8 << 20),
         Feature::Core => config.limits.core = Some(0),
+        Feature::Overlay => {
+            config.root_access = None;
+            config.overlay = Some(Overlay::Discard);
+        }
+        // No backend is asked for it.
+        Feature::Volumes => return None,
         Feature::Proc => {
             // It shows process ids, and has to be of those of the sandbox.
             ns.pid = Isolation::Isolated;

@@ -33,6 +33,13 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// What an overlay took could not be looked through.
+    #[cfg(feature = "image")]
+    #[error(transparent)]
+    Image {
+        /// Why.
+        error: sandboxlib_image::Error,
+    },
     /// The mounts cannot be planned on this host.
     #[error(transparent)]
     Plan {

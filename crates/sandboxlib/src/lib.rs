@@ -7,6 +7,8 @@ pub use sandboxlib_config as config;
 pub use sandboxlib_core as core;
 /// Mount planning: the crate `sandboxlib-mount`.
 pub use sandboxlib_mount as mount;
+/// System call filters: the crate `sandboxlib-seccomp`.
+pub use sandboxlib_seccomp as seccomp;
 /// Starting programs: the crate `sandboxlib-spawn`.
 pub use sandboxlib_spawn as spawn;
 
@@ -16,6 +18,9 @@ pub use sandboxlib_bubblewrap as bubblewrap;
 /// The chroot backend: the crate `sandboxlib-chroot`.
 #[cfg(feature = "chroot")]
 pub use sandboxlib_chroot as chroot;
+/// Images made into roots: the crate `sandboxlib-image`.
+#[cfg(feature = "image")]
+pub use sandboxlib_image as image;
 /// The backend that drives linux-user-chroot: the crate `sandboxlib-linux-user-chroot`.
 #[cfg(feature = "linux-user-chroot")]
 pub use sandboxlib_linux_user_chroot as linux_user_chroot;
@@ -41,9 +46,9 @@ pub use error::Error;
 pub use sandbox::{Check, Prepared, Sandbox, Session};
 pub use sandboxlib_config::{
     Access, Capabilities, Config, ControlGroups, Feature, FeatureSet, HiddenBy, HiddenPlace, Ids,
-    Isolation, Limit, Limits, Mount, MountKind, Namespaces, Network, Root, RootAccess, SandboxPath,
-    Seccomp, SeccompAction, SeccompComparison, SeccompOperator, SeccompOtherwise, SeccompRule,
-    SeccompRules, UserNamespace,
+    Isolation, Limit, Limits, Mount, MountKind, Namespaces, Network, Overlay, Root, RootAccess,
+    SandboxPath, Seccomp, SeccompAction, SeccompComparison, SeccompOperator, SeccompOtherwise,
+    SeccompRule, SeccompRules, UserNamespace,
 };
 pub use sandboxlib_core::{End, Enforcement, HeldLimit, KillScope, Means, Outcome, Started};
 pub use sandboxlib_spawn::{Rehearsal, Signaller, Stdio, Stream, Tty, WindowSize};

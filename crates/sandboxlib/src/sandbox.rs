@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sandboxlib_config::{
     Capabilities, Config, ControlGroups, Feature, HiddenPlace, Ids, Isolation, Limits, Mount,
-    MountKind, Network, Root, RootAccess, SandboxPath, Seccomp,
+    MountKind, Network, Overlay, Root, RootAccess, SandboxPath, Seccomp,
 };
 use sandboxlib_core::{
     Backend, CapSet, ChildScript, EffectiveConfig, Enforcement, HostFacts, KillScope, Landlock,
@@ -67,6 +67,14 @@ impl Sandbox {
     #[must_use]
     pub fn writable(mut self, paths: impl IntoIterator<Item = SandboxPath>) -> Self {
         self.config.root_access = Some(RootAccess::ReadOnlyExcept(paths.into_iter().collect()));
+        self
+    }
+
+    /// Has what the command changes of the root go elsewhere, and the root stay as it is
+    /// ([`Config::overlay`]). What is [`writable`](Self::writable) is changed itself.
+    #[must_use]
+    pub fn overlay(mut self, overlay: Overlay) -> Self {
+        self.config.overlay = Some(overlay);
         self
     }
 
@@ -457,6 +465,30 @@ impl Prepared {
         rehearsal.map_err(|error| self.failed(error))
     }
 
+    /// What was changed of the root, where that is kept ([`Overlay::Keep`]), by this run and
+    /// those before it: to be asked when none is under way. Mount points that were made for this
+    /// sandbox alone are no change, and are removed from what is kept.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where nothing is kept; [`Error::Image`].
+    #[cfg(feature = "image")]
+    pub fn changes(&self) -> Result<sandboxlib_image::Changes, Error> {
+        let Some(Overlay::Keep(dir)) = &self.basis.config.overlay else {
+            let reason = "no overlay keeps what is changed".to_owned();
+            return Err(Error::Config { reason });
+        };
+        let root = match &self.basis.config.root {
+            Root::Dir(path) => path,
+            _ => Path::new("/"),
+        };
+        let made = match self.launch() {
+            Launch::Direct(script) => made(script),
+            _ => Vec::new(),
+        };
+        sandboxlib_image::Changes::of(dir.join("upper"), root, made)
+            .map_err(|error| Error::Image { error })
+    }
+
     /// What is enforced for every command.
     #[must_use]
     pub fn enforcement(&self) -> &Enforcement {
@@ -489,6 +521,22 @@ fn usual_mounts(os: Os) -> Vec<Mount> {
         Os::Linux => usual.into_iter().filter_map(at_root).collect(),
         _ => Vec::new(),
     }
+}
+
+/// What the script makes inside alone to mount on.
+#[cfg(feature = "image")]
+fn made(script: &ChildScript) -> Vec<std::path::PathBuf> {
+    use sandboxlib_mount::PlanStep;
+    let steps = script.steps.iter().filter_map(|step| match step {
+        Step::Mount(
+            PlanStep::MakeDir {
+                at, on_host: false, ..
+            }
+            | PlanStep::MakeFile { at, on_host: false },
+        ) => Some(at.as_path().to_owned()),
+        _ => None,
+    });
+    steps.collect()
 }
 
 /// What no backend has to be asked about.
@@ -531,6 +579,9 @@ fn make_absolute(config: &mut Config) -> Result<(), Error> {
         Ok::<(), Error>(())
     };
     if let Root::Dir(path) = &mut config.root {
+        absolute(path)?;
+    }
+    if let Some(Overlay::Keep(path)) = &mut config.overlay {
         absolute(path)?;
     }
     for mount in &mut config.mounts {

@@ -1,6 +1,10 @@
 //! The ABIs of each architecture, and the numbers that their calls have.
 
+use std::collections::BTreeSet;
+
 use syscalls::{aarch64, arm, x86, x86_64};
+
+use crate::alias::{MULTIPLEXERS, usual};
 
 /// An architecture of machines, with all the ABIs that its kernel serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,6 +26,27 @@ impl Arch {
             "aarch64" => Some(Self::Aarch64),
             _ => None,
         }
+    }
+
+    /// Every call of its ABIs but those of these names, and those that do the same under another
+    /// name. Calls that stand for others (socketcall, ipc) are left out: what is said of the
+    /// others is said of them.
+    #[must_use]
+    pub fn calls_but(self, names: &[impl AsRef<str>]) -> Vec<&'static str> {
+        let kept: BTreeSet<&str> = names.iter().map(|name| usual(name.as_ref())).collect();
+        let calls = self.abis().into_iter().flat_map(Abi::calls);
+        let others: BTreeSet<&'static str> = calls
+            .map(|(_, name)| name)
+            .filter(|name| !kept.contains(usual(name)))
+            .filter(|name| !MULTIPLEXERS.iter().any(|m| m.name == *name))
+            .collect();
+        others.into_iter().collect()
+    }
+
+    /// Whether some architecture has a call of this name.
+    #[must_use]
+    pub fn any_has(name: &str) -> bool {
+        is_known(name)
     }
 
     /// Its ABIs, the one of most programs first.

@@ -42,6 +42,9 @@ impl Backend for Userns {
         facts: &HostFacts,
     ) -> Result<Launch, PrepareError> {
         let config = effective.config();
+        if let Some(reason) = facts.overlay_kind_reason(config) {
+            return Err(reason.into());
+        }
         let identity = Identity::choose(config, facts)?;
         let keep = capabilities(config, &identity, &plan, facts)?;
         let plan = bound_tmpfs(plan, config);

@@ -19,6 +19,9 @@ pub(crate) fn support(facts: &HostFacts) -> Support {
             all = all.lacks(*limit, reason);
         }
     }
+    if let Some(reason) = facts.overlay_reason() {
+        all = all.lacks(Feature::Overlay, reason);
+    }
     match no_user_namespace(facts) {
         Some(reason) if !facts.capabilities.contains(CapSet::SYS_ADMIN) => {
             Support::unusable(reason)

@@ -12,6 +12,7 @@ use proptest::sample::{Index, select, subsequence};
 use toml::{Table, Value};
 
 use super::{HostSecrets, MountSetting, Namespace, Settings};
+use crate::text::ImageSettings;
 use crate::text::{parse_duration, parse_permissions, parse_size};
 use crate::{
     Access, ControlGroups, Errno, Feature, FeatureSet, Limits, Mount, MountKind, Network,
@@ -237,6 +238,30 @@ fn control_groups() -> impl Strategy<Value = ControlGroups> {
     ]
 }
 
+/// Whether there is one, and where its changes go.
+fn overlays() -> impl Strategy<Value = (Option<bool>, Option<PathBuf>)> {
+    let pair = (option::of(any::<bool>()), option::of(host_paths()));
+    pair.prop_filter("contradicts itself", |(overlay, changes)| {
+        *overlay != Some(false) || changes.is_none()
+    })
+}
+
+fn images() -> impl Strategy<Value = ImageSettings> {
+    let volumes = prop::collection::btree_map(words(), host_paths(), 0..3);
+    let all = (
+        option::of(words()),
+        option::of(words()),
+        option::of(host_paths()),
+        volumes,
+    );
+    all.prop_map(|(reference, platform, cache, volumes)| ImageSettings {
+        reference,
+        platform,
+        cache,
+        volumes,
+    })
+}
+
 /// Settings that a file can say.
 fn settings() -> impl Strategy<Value = Settings> {
     let files = (
@@ -247,7 +272,7 @@ fn settings() -> impl Strategy<Value = Settings> {
         prop::collection::vec(places(), 0..3),
         prop::collection::vec(places(), 0..3),
         option::of(any::<bool>()),
-        prop::collection::vec(mounts(), 0..5),
+        (prop::collection::vec(mounts(), 0..5), overlays(), images()),
     );
     let isolation = (
         option::of(select(vec![Network::Isolated, Network::Shared])),
@@ -269,8 +294,11 @@ fn settings() -> impl Strategy<Value = Settings> {
         option::of(any::<bool>()),
         option::of(prop::collection::vec("[^\0]{0,6}", 1..4)),
     );
-    (files, isolation, run).prop_map(|(files, isolation, run)| {
-        let (sandbox, read_only, writable, host_secrets, readable, sockets, bare, mounts) = files;
+    // Boxed, because three of these in one property would not fit on the stack.
+    let all = (files.boxed(), isolation.boxed(), run.boxed());
+    all.prop_map(|(files, isolation, run)| {
+        let (sandbox, read_only, writable, host_secrets, readable, sockets, bare, mounted) = files;
+        let (mounts, (overlay, overlay_changes), image) = mounted;
         let (
             network,
             (share, isolate),
@@ -288,6 +316,9 @@ fn settings() -> impl Strategy<Value = Settings> {
             backend,
             read_only,
             writable,
+            overlay,
+            overlay_changes,
+            image,
             host_secrets,
             readable,
             sockets,
@@ -337,6 +368,8 @@ fn written(settings: &Settings) -> Table {
             (name.to_str().unwrap().to_owned(), value)
         })
         .collect();
+    let volumes = settings.image.volumes.iter();
+    let volumes: Table = volumes.map(|(n, path)| (n.clone(), text(path))).collect();
     let mounts: Vec<Value> = settings.mounts.iter().map(mount_written).collect();
     let id = |id: Option<u32>| id.map(|id| i64::from(id).into());
     let count = |n: Option<u64>| n.map(|n| i64::try_from(n).unwrap().into());
@@ -346,11 +379,23 @@ fn written(settings: &Settings) -> Table {
             format!("{millis}.{rest:06}ms").into()
         })
     };
-    let all: [(&str, Option<Value>); 37] = [
+    let all: [(&str, Option<Value>); 43] = [
         ("sandbox", settings.sandbox.as_ref().map(|p| text(p))),
         ("backend", settings.backend.as_deref().map(strings)),
         ("read-only", settings.read_only.map(Value::from)),
         ("writable", paths(&settings.writable)),
+        ("overlay", settings.overlay.map(Value::from)),
+        (
+            "overlay-changes",
+            settings.overlay_changes.as_ref().map(|p| text(p)),
+        ),
+        ("image", settings.image.reference.clone().map(Value::from)),
+        ("platform", settings.image.platform.clone().map(Value::from)),
+        (
+            "image-cache",
+            settings.image.cache.as_ref().map(|p| text(p)),
+        ),
+        ("volume", (!volumes.is_empty()).then(|| volumes.into())),
         (
             "host-secrets",
             settings.host_secrets.map(|secrets| match secrets {

@@ -14,7 +14,8 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use self::number::{Count, Id, Permissions, Size, SizeOrNone};
 use super::{
-    Definition, HostSecrets, MountSetting, Namespace, SandboxName, Settings, parse_duration,
+    Definition, HostSecrets, ImageSettings, MountSetting, Namespace, SandboxName, Settings,
+    parse_duration,
 };
 use crate::{
     Access, ControlGroups, FeatureSet, Limits, Mount, MountKind, Network, SandboxPath, Seccomp,
@@ -259,6 +260,29 @@ impl<'de> Deserialize<'de> for Environment {
     }
 }
 
+struct Volumes(BTreeMap<String, PathBuf>);
+
+impl<'de> Deserialize<'de> for Volumes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = Volumes;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table of volumes")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Volumes, A::Error> {
+                let mut volumes = BTreeMap::new();
+                while let Some(Text(Word(name))) = map.next_key()? {
+                    let Text(path) = map.next_value()?;
+                    volumes.insert(name, path);
+                }
+                Ok(Volumes(volumes))
+            }
+        }
+        deserializer.deserialize_map(V)
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Bind,
@@ -449,6 +473,12 @@ struct RawSettings {
     backend: Option<Many<Word>>,
     read_only: Option<bool>,
     writable: Option<Many<SandboxPath>>,
+    overlay: Option<bool>,
+    overlay_changes: Option<Text<PathBuf>>,
+    image: Option<Text<Word>>,
+    platform: Option<Text<Word>>,
+    image_cache: Option<Text<PathBuf>>,
+    volume: Option<Volumes>,
     host_secrets: Option<Text<HostSecrets>>,
     readable: Option<Many<SandboxPath>>,
     allow_socket: Option<Many<SandboxPath>>,
@@ -495,6 +525,9 @@ impl RawSettings {
             }
             (uid, gid) = (Some(0), Some(0));
         }
+        if self.overlay == Some(false) && self.overlay_changes.is_some() {
+            return Err("`overlay-changes` means nothing without an overlay".into());
+        }
         if self.map_subordinate == Some(true) && uid.or(gid).is_some() {
             return Err("`map-subordinate` excludes `uid`, `gid` and `root`".into());
         }
@@ -510,6 +543,16 @@ impl RawSettings {
             backend: self.backend.map(words),
             read_only: self.read_only,
             writable: paths(self.writable),
+            overlay: self.overlay,
+            overlay_changes: self.overlay_changes.map(|Text(path)| path),
+            image: ImageSettings {
+                reference: self.image.map(|Text(Word(word))| word),
+                platform: self.platform.map(|Text(Word(word))| word),
+                cache: self.image_cache.map(|Text(path)| path),
+                volumes: self
+                    .volume
+                    .map_or_else(BTreeMap::new, |Volumes(volumes)| volumes),
+            },
             host_secrets: self.host_secrets.map(|Text(secrets)| secrets),
             readable: paths(self.readable),
             sockets: paths(self.allow_socket),

@@ -169,7 +169,11 @@ fn path_of<'a>(plan: &'a PlanStep, detail: &str) -> &'a Path {
             to,
             ..
         } => (Some(from.as_path()), to.as_path()),
+        PlanStep::Overlay {
+            keep: Some(dir), ..
+        } => (None, dir.as_path()),
         PlanStep::Shadow { at, .. }
+        | PlanStep::Overlay { at, keep: None, .. }
         | PlanStep::MakeDir { at, .. }
         | PlanStep::MakeFile { at, .. }
         | PlanStep::MakeSymlink { at, .. }
@@ -204,6 +208,7 @@ fn file_system_option(plan: &PlanStep) -> Option<&'static str> {
         | PlanStep::File { .. }
         | PlanStep::Mask { .. }
         | PlanStep::CloseSocket { .. } => Some("CONFIG_TMPFS"),
+        PlanStep::Overlay { .. } => Some("CONFIG_OVERLAY_FS"),
         PlanStep::Proc { .. } => Some("CONFIG_PROC_FS"),
         PlanStep::Devpts { .. } => Some("CONFIG_UNIX98_PTYS"),
         _ => None,

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use sandboxlib_config::{Config, Overlay};
+
 use crate::{CapSet, Hint, HostFacts, IdMapper, IdRange, KernelVersion, Knob, Os, Reason};
 
 /// Whether a map is that of the first user namespace, as far as a map can tell.
@@ -57,6 +59,45 @@ impl HostFacts {
              virtual one"
         );
         Some(Reason::new(text).hint(Hint::new(knob, advice)))
+    }
+
+    /// The first kernel that mounts overlayfs with everything that it knows about files in
+    /// attributes that need no privilege (`userxattr`), and in a user namespace.
+    pub const FIRST_OVERLAY: KernelVersion = KernelVersion(5, 11);
+    /// The first kernel whose tmpfs has such attributes.
+    pub const FIRST_OVERLAY_IN_MEMORY: KernelVersion = KernelVersion(6, 6);
+
+    /// Why no overlay can be had here, wherever its changes go.
+    #[must_use]
+    pub fn overlay_reason(&self) -> Option<Reason> {
+        if self.os != Os::Linux {
+            return Some(Reason::new("overlayfs exists on Linux alone"));
+        }
+        let text = "mounts no overlay without privilege";
+        self.older_than(Self::FIRST_OVERLAY, text)
+    }
+
+    /// Why the overlay of `config` cannot be had here, though others can: in memory, what a
+    /// directory hides of the one below it cannot be noted.
+    #[must_use]
+    pub fn overlay_kind_reason(&self, config: &Config) -> Option<Reason> {
+        if config.overlay != Some(Overlay::Discard) {
+            return None;
+        }
+        let text = "keeps no attributes in memory that an overlay needs there";
+        let reason = self.older_than(Self::FIRST_OVERLAY_IN_MEMORY, text)?;
+        let advice = "have the changes kept in a directory";
+        Some(reason.hint(Hint::new(Knob::Request("overlay"), advice)))
+    }
+
+    fn older_than(&self, wanted: KernelVersion, text: &str) -> Option<Reason> {
+        let found = self.kernel.filter(|found| *found < wanted)?;
+        let knob = Knob::Kernel {
+            found: Some(found),
+            wanted,
+        };
+        let hint = Hint::new(knob, format!("run Linux {wanted} or newer"));
+        Some(Reason::new(format!("Linux {found} {text}")).hint(hint))
     }
 
     /// Why a user namespace made by this process is of no use: Ubuntu takes every capability in it

@@ -49,6 +49,13 @@ impl<'a> Host<'a> {
         self.view.list(path).map_err(|e| failed(path, e))
     }
 
+    /// Where something is mounted.
+    pub(super) fn mounts(&self) -> Result<BTreeSet<PathBuf>, PlanError> {
+        let found = self.view.mounts();
+        let found = found.map_err(|source| PlanError::Mounts { source })?;
+        Ok(found.into_iter().collect())
+    }
+
     pub(super) fn sockets(&self) -> Result<Vec<PathBuf>, PlanError> {
         let found = self.view.sockets();
         found.map_err(|source| PlanError::Sockets { source })

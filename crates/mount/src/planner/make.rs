@@ -85,6 +85,16 @@ impl Planner<'_> {
                 };
                 self.make_by_step(parent, name, new, dir, true)
             }
+            What::HostDir {
+                path,
+                hold: Hold::Overlay,
+            } => {
+                let dir = What::HostDir {
+                    path: path.join(name),
+                    hold: Hold::Overlay,
+                };
+                self.make_by_step(parent, name, new, dir, false)
+            }
             What::PrivateDir { .. } => {
                 let dir = What::PrivateDir { covers: None };
                 self.make_by_step(parent, name, new, dir, false)

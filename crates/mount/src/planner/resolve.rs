@@ -112,7 +112,7 @@ impl Planner<'_> {
 
     /// The entry `name` of the directory `dir`, looked up if it is not known yet. However it is
     /// asked for, it is known by the name that the directory has.
-    fn child(&mut self, dir: NodeId, name: &OsStr) -> Result<Option<NodeId>, PlanError> {
+    pub(super) fn child(&mut self, dir: NodeId, name: &OsStr) -> Result<Option<NodeId>, PlanError> {
         if let Some(known) = self.tree.known_child(dir, name) {
             return Ok(Some(known));
         }
@@ -130,7 +130,8 @@ impl Planner<'_> {
                     Hold::Writable => self.host.entry_or_made(&path)?,
                     // What the plan makes on the host may come after the shadow of a read-only
                     // directory. Taken as missing, it is made in the shadow in any case.
-                    Hold::ReadOnly(_) => self.host.entry(&path)?,
+                    // What it makes in a layer is known already.
+                    Hold::ReadOnly(_) | Hold::Overlay => self.host.entry(&path)?,
                 };
                 found.map(|kind| match kind {
                     EntryKind::Dir => What::HostDir { path, hold: *hold },

@@ -43,10 +43,18 @@ impl<'a> Planner<'a> {
             }
         };
         let path = host.real(&source)?;
+        if config.overlay.is_some() && access == Access::ReadWrite {
+            return Err(PlanError::OverlaidWritable);
+        }
         let mut planner = Self::on_root(host, source.clone(), path.clone(), access);
         let named = named(config, writable);
         if planner.makes_root_writable(&named)? {
+            if config.overlay.is_some() {
+                return Err(PlanError::OverlaidWritable);
+            }
             planner = Self::on_root(planner.host, source, path, Access::ReadWrite);
+        } else {
+            planner.lay_over(config, &path)?;
         }
         planner.arrange(config, &named)?;
         Ok(planner)

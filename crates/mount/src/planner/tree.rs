@@ -44,6 +44,8 @@ pub(super) enum What {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hold {
     Writable,
+    /// Yes, in a layer over it: the host's stays as it is.
+    Overlay,
     /// No. What is missing is had by a shadow, which is made together with this layer.
     ReadOnly(LayerId),
 }

@@ -9,6 +9,7 @@ mod explain;
 mod hide;
 mod hostile;
 mod model;
+mod overlay;
 mod properties;
 mod rules;
 mod scale;

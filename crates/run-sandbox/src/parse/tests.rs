@@ -20,6 +20,7 @@ fn sample(opt: &Opt, value: &str) -> &'static str {
         (_, "BYTES" | "N" | "OCTAL") => "7",
         (_, "TIME") => "7s",
         (_, "LIST") => "mask",
+        (_, "NAME=PATH") => "a=/x",
         (_, "NAME") if opt.id == Id::CapAdd => "CAP_KILL",
         _ => "/x",
     }
@@ -37,7 +38,7 @@ fn the_parser_takes_every_option_under_every_name() {
             if matches!(opt.id, Id::Size | Id::Perms | Id::Cover) {
                 words.extend(["--tmpfs".to_owned(), "/x".to_owned()]);
             }
-            if !matches!(opt.id, Id::Doctor | Id::List) {
+            if !matches!(opt.id, Id::Doctor | Id::List | Id::Cache) {
                 words.push("/".to_owned());
             }
             let shown = format!("{words:?}");
@@ -45,7 +46,7 @@ fn the_parser_takes_every_option_under_every_name() {
         }
         for choice in opt.choices {
             let word = format!("--{}={choice}", opt.long[0]);
-            let words = if matches!(opt.id, Id::Doctor | Id::List) {
+            let words = if matches!(opt.id, Id::Doctor | Id::List | Id::Cache) {
                 vec![word.as_str()]
             } else {
                 vec![word.as_str(), "/"]

@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sandboxlib_config::{Access, SandboxPath};
@@ -16,7 +16,7 @@ use sandboxlib_mount::{Attributes, BindSource, Node, PlanStep, ShadowEntry};
 use sandboxlib_seccomp::{Arch, compile};
 
 use super::mounting::{NODEV, NOEXEC, NOSUID, RDONLY};
-use super::ops::{Action, Entry, From, FsOption, Op, Protection};
+use super::ops::{Action, Entry, From, FsOption, Layer, Op, Protection};
 use super::sys::{self, Asked};
 use super::{facts, landlock};
 use crate::words::text;
@@ -128,6 +128,7 @@ pub(super) fn lower(script: &ChildScript) -> Result<Lowered, SpawnError> {
         },
         step: 0,
         sources: 0,
+        overlays: 0,
         scratch: needs_scratch(script),
         closes_namespaces: closes_namespaces(script),
     };
@@ -197,7 +198,10 @@ fn needs_scratch(script: &ChildScript) -> bool {
         matches!(
             step,
             Step::Mount(
-                PlanStep::File { .. } | PlanStep::Mask { .. } | PlanStep::CloseSocket { .. }
+                PlanStep::File { .. }
+                    | PlanStep::Mask { .. }
+                    | PlanStep::CloseSocket { .. }
+                    | PlanStep::Overlay { .. }
             )
         )
     })
@@ -208,6 +212,8 @@ struct Lowering {
     step: u32,
     /// How many sources of binds have been given a slot.
     sources: usize,
+    /// How many overlays there are so far.
+    overlays: usize,
     scratch: bool,
     closes_namespaces: bool,
 }
@@ -224,10 +230,15 @@ impl Lowering {
     /// host's `/`, where a bind of `/` would see it, and a `..` too many would climb onto it.
     fn clone_sources(&mut self, script: &ChildScript) -> Result<(), SpawnError> {
         for (number, step) in (0..).zip(&script.steps) {
-            if let Step::Mount(PlanStep::Bind {
-                from: BindSource::Host(path),
-                ..
-            }) = step
+            if let Step::Mount(
+                PlanStep::Bind {
+                    from: BindSource::Host(path),
+                    ..
+                }
+                | PlanStep::Overlay {
+                    keep: Some(path), ..
+                },
+            ) = step
             {
                 self.step = number;
                 let source = text(path.as_os_str())?;
@@ -345,6 +356,7 @@ impl Lowering {
                 mode: octal(*mode)?,
                 entries: entries.iter().map(entry).collect::<Result<_, _>>()?,
             },
+            PlanStep::Overlay { at, keep, size } => self.overlay(at, keep.is_some(), *size)?,
             PlanStep::Bind {
                 from,
                 to,
@@ -441,12 +453,55 @@ impl Lowering {
         Ok(())
     }
 
+    fn overlay(
+        &mut self,
+        at: &SandboxPath,
+        keep: bool,
+        size: Option<u64>,
+    ) -> Result<Action, SpawnError> {
+        let layer = if keep {
+            Layer::Held(self.slot())
+        } else {
+            // How much is in it is told at the mount point: overlayfs answers for it.
+            self.lowered.tmpfs.push(relative(at)?);
+            let size = size.map(|size| text(size.to_string())).transpose()?;
+            Layer::Memory(size)
+        };
+        let mut upper = Vec::new();
+        let mut path = PathBuf::from("upper");
+        upper.push(text(path.as_os_str())?);
+        for name in at.relative() {
+            path.push(name);
+            upper.push(text(path.as_os_str())?);
+        }
+        let number = self.overlays;
+        self.overlays += 1;
+        let work = format!("work-{number}");
+        let up = "../".repeat(upper.len());
+        Ok(Action::Overlay {
+            at: relative(at)?,
+            layer,
+            to_lower: text(format!("{up}../lower"))?,
+            to_work: text(format!("{up}{work}"))?,
+            upper,
+            work: text(work)?,
+            names: [
+                text(format!("overlay-{number}"))?,
+                text(format!("overlay-{number}/lower"))?,
+                text(format!("overlay-{number}/layer"))?,
+            ],
+        })
+    }
+
+    /// The slot of the next source, in the order in which they were cloned.
+    fn slot(&mut self) -> usize {
+        self.sources += 1;
+        self.sources - 1
+    }
+
     fn source(&mut self, from: &BindSource) -> Result<From, SpawnError> {
         Ok(match from {
-            BindSource::Host(_) => {
-                self.sources += 1;
-                From::Held(self.sources - 1)
-            }
+            BindSource::Host(_) => From::Held(self.slot()),
             BindSource::Root(path) => From::Root(relative(path)?),
         })
     }

@@ -18,6 +18,7 @@ mod lower;
 mod mounting;
 mod ops;
 mod order;
+mod overlay;
 mod passing;
 mod poll;
 mod pool;

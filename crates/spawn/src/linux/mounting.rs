@@ -9,6 +9,7 @@ use core::cell::Cell;
 use core::ffi::CStr;
 
 use super::ops::{Action, Call, Entry, Failed, From, FsOption, Protection};
+use super::overlay;
 use super::raw::{AT_FDCWD, Errno, Fd};
 use super::remount;
 use super::sys::{self, EACCES, EEXIST, EINVAL, ENOENT, ENOTDIR, Held, Named, NewFs, Result};
@@ -78,6 +79,7 @@ impl<'a> Tree<'a> {
                 attributes,
             } => self.file_system(kind, options, to, *attributes),
             Action::Shadow { at, mode, entries } => self.shadow(at, mode, entries),
+            Action::Overlay { at, .. } => self.overlay(at, action),
             Action::File {
                 to,
                 name,
@@ -100,7 +102,7 @@ impl<'a> Tree<'a> {
             Action::Seal { at } => self.seal(at),
             Action::Protect { at, how } => self.protect(at, *how),
             Action::Stand => self.stand(),
-            Action::TryOverlay => try_overlay(),
+            Action::TryOverlay => overlay::try_out(),
             Action::PivotRoot => self.pivot_root(),
             Action::Chroot => self.chroot(),
             _ => return None,
@@ -218,6 +220,21 @@ impl<'a> Tree<'a> {
         if at.to_bytes() == b"." {
             // A shadow of the root itself is the root from here on.
             self.root = shadow.leak();
+        }
+        Ok(())
+    }
+
+    /// See [`sandboxlib_mount::PlanStep::Overlay`].
+    fn overlay(&mut self, at: &CStr, action: &Action) -> Result<()> {
+        let target = sys::open_beneath(self.root, at)?;
+        let covered = sys::clone_tree(target.fd(), c"", true)?;
+        let Some(overlay) = overlay::mount(self.scratch, &covered, self.sources, action)? else {
+            return Ok(());
+        };
+        sys::attach(overlay.fd(), target.fd())?;
+        if at.to_bytes() == b"." {
+            // What lies on the root itself is the root from here on.
+            self.root = overlay.leak();
         }
         Ok(())
     }
@@ -344,25 +361,6 @@ fn make_scratch(stage: bool) -> Result<Held> {
         sys::mknod(scratch.fd(), STAGE_FILE, libc::S_IFREG, 0).named(Call::MkNod)?;
     }
     Ok(scratch)
-}
-
-/// The directories of the overlay lie in a tmpfs on top of `/`, where nothing sees them. They are
-/// named by relative paths, for which the tmpfs is made the working directory.
-fn try_overlay() -> Result<()> {
-    const LOWER: &CStr = c"lower";
-    const UPPER: &CStr = c"upper";
-    const WORK: &CStr = c"work";
-    let dir = NewFs::open(c"tmpfs")?.mount(NOSUID | NODEV)?;
-    for name in [LOWER, UPPER, WORK] {
-        sys::mkdir(dir.fd(), name, 0o755).named(Call::MkDir)?;
-    }
-    sys::attach_at(dir.fd(), AT_FDCWD, c"/")?;
-    sys::fchdir(dir.fd()).named(Call::ChDir)?;
-    let overlay = NewFs::open(c"overlay")?;
-    overlay.option(c"lowerdir", LOWER)?;
-    overlay.option(c"upperdir", UPPER)?;
-    overlay.option(c"workdir", WORK)?;
-    overlay.mount(NOSUID | NODEV).map(drop)
 }
 
 fn make_entry(shadow: Fd, covered: Fd, entry: &Entry) -> Result<()> {

@@ -65,6 +65,19 @@ pub(super) enum Action {
         mode: CString,
         entries: Vec<Entry>,
     },
+    Overlay {
+        at: CString,
+        layer: Layer,
+        /// The directories on the way to the one that takes the changes, from the topmost, and it
+        /// itself.
+        upper: Vec<CString>,
+        work: CString,
+        /// A directory in the scratch tmpfs, and in it `lower` and `layer`.
+        names: [CString; 3],
+        /// The way from the last of `upper` to `lower`, and to `work`.
+        to_lower: CString,
+        to_work: CString,
+    },
     File {
         to: CString,
         /// One of its own in the scratch tmpfs.
@@ -128,6 +141,15 @@ pub(super) enum From {
     Held(usize),
     /// A path below the root's source.
     Root(CString),
+}
+
+/// What takes the changes of an overlay.
+#[derive(Debug, Clone)]
+pub(super) enum Layer {
+    /// The tree in this slot.
+    Held(usize),
+    /// A new tmpfs of at most so many bytes.
+    Memory(Option<CString>),
 }
 
 /// A parameter of a new file system (fsconfig(2), `FSCONFIG_SET_STRING`).

@@ -21,6 +21,7 @@ pub(crate) mod nr {
     pub(crate) const FCHMOD: usize = 52;
     pub(crate) const FCHMODAT: usize = 53;
     pub(crate) const FCHOWN: usize = 55;
+    pub(crate) const FCHOWNAT: usize = 54;
     pub(crate) const OPENAT: usize = 56;
     pub(crate) const CLOSE: usize = 57;
     pub(crate) const READ: usize = 63;

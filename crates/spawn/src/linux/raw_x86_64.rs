@@ -28,6 +28,7 @@ pub(crate) mod nr {
     pub(crate) const FCHDIR: usize = 81;
     pub(crate) const FCHMOD: usize = 91;
     pub(crate) const FCHOWN: usize = 93;
+    pub(crate) const FCHOWNAT: usize = 260;
     pub(crate) const UMASK: usize = 95;
     pub(crate) const SETPGID: usize = 109;
     pub(crate) const SETSID: usize = 112;

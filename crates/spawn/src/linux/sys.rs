@@ -256,6 +256,20 @@ impl NewFs {
         Ok(())
     }
 
+    /// A parameter without a value.
+    pub(super) fn flag(&self, key: &CStr) -> Result<()> {
+        const SET_FLAG: usize = 0;
+        // SAFETY: the key is NUL-terminated and live for the call; a flag has no value.
+        unsafe {
+            call(
+                nr::FSCONFIG,
+                [arg(self.0.fd()), SET_FLAG, ptr(key), 0, 0, 0],
+            )
+        }
+        .named(Call::FsConfig)?;
+        Ok(())
+    }
+
     pub(super) fn mount(self, attributes: u64) -> Result<Held> {
         const CMD_CREATE: usize = 6;
         const FSMOUNT_CLOEXEC: usize = 1;
@@ -355,10 +369,19 @@ pub(super) fn owner(fd: Fd) -> Option<(u32, u32)> {
     Some((buffer[5], buffer[6]))
 }
 
+/// The permissions of what `fd` refers to (statx(2)).
+pub(super) fn mode(fd: Fd) -> Option<u32> {
+    Some(u32::from(mode_and_type(fd)?) & 0o7777)
+}
+
 /// Whether `fd` refers to a socket in a file system (statx(2)); not, if the file system does not
 /// tell.
 pub(super) fn is_socket(fd: Fd) -> bool {
-    const STATX_TYPE: usize = 0x1;
+    mode_and_type(fd).is_some_and(|mode| u32::from(mode) & libc::S_IFMT == libc::S_IFSOCK)
+}
+
+fn mode_and_type(fd: Fd) -> Option<u16> {
+    const STATX_TYPE_MODE: usize = 0x1 | 0x2;
     // struct statx has 256 bytes; stx_mode is the 16-bit number at 28.
     let mut buffer = [0u16; 128];
     // SAFETY: the buffer is live for the call and has the size of the structure.
@@ -369,13 +392,13 @@ pub(super) fn is_socket(fd: Fd) -> bool {
                 arg(fd),
                 ptr(c""),
                 EMPTY_PATH,
-                STATX_TYPE,
+                STATX_TYPE_MODE,
                 buffer.as_mut_ptr() as usize,
                 0,
             ],
         )
     };
-    told.is_ok() && u32::from(buffer[14]) & libc::S_IFMT == libc::S_IFSOCK
+    told.is_ok().then_some(buffer[14])
 }
 
 /// The id of the mount that is seen at `path` from `dir` (statx(2), `STATX_MNT_ID`, Linux 5.8).
@@ -410,6 +433,13 @@ pub(super) fn mount_id(dir: Fd, path: &CStr) -> core::result::Result<u64, Errno>
 pub(super) fn chown(fd: Fd, uid: u32, gid: u32) {
     // SAFETY: numbers alone. An owner that is not mapped here stays as it is.
     let _ = unsafe { call(nr::FCHOWN, [arg(fd), uid as usize, gid as usize, 0, 0, 0]) };
+}
+
+/// As [`chown`], of what was opened as a name alone (`O_PATH`).
+pub(super) fn chown_path(fd: Fd, uid: u32, gid: u32) {
+    let args = [arg(fd), ptr(c""), uid as usize, gid as usize, EMPTY_PATH, 0];
+    // SAFETY: the path is a constant. An owner that is not mapped here stays as it is.
+    let _ = unsafe { call(nr::FCHOWNAT, args) };
 }
 
 pub(super) fn chdir(path: &CStr) -> core::result::Result<(), Errno> {

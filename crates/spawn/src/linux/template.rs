@@ -239,8 +239,13 @@ impl<'a> Parts<'a> {
                 self.masks |= *how == Protection::Mask;
                 Place::Run
             }
-            // Another kind of root, or one that stands already.
-            Action::TryOverlay | Action::Chroot | Action::ChrootTo(_) | Action::Stand => {
+            // What is written to is each run's own, and the host is out of sight by then; another
+            // kind of root; or one that stands already.
+            Action::Overlay { .. }
+            | Action::TryOverlay
+            | Action::Chroot
+            | Action::ChrootTo(_)
+            | Action::Stand => {
                 return None;
             }
             Action::AwaitMaps

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -164,6 +165,13 @@ impl FsView for HostView {
         }
         found.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(found)
+    }
+
+    fn mounts(&self) -> io::Result<Vec<PathBuf>> {
+        let text = std::fs::read("/proc/self/mountinfo")?;
+        let mounts = super::diagnose::mountinfo(&text).into_iter();
+        let path = |point: &[u8]| PathBuf::from(OsString::from_vec(point.to_vec()));
+        Ok(mounts.map(|mount| path(&mount.point)).collect())
     }
 
     fn sockets(&self) -> io::Result<Vec<PathBuf>> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use sandboxlib_config::{Access, Feature, FeatureSet, Limits, Network};
+use sandboxlib_config::{Access, Feature, FeatureSet, Limits, Network, Overlay};
 use sandboxlib_core::{IdMapper, KernelVersion, MapWriter, Os, requests};
 use sandboxlib_mount::{Node, PlanStep};
 
@@ -133,6 +133,7 @@ prop_compose! {
         capabilities in any_capabilities(),
         prefer in proptest::collection::vec(select(Feature::ALL), 0..6),
         limits in any_limits(),
+        overlay in prop::bool::weighted(0.3),
     ) -> Config {
         let mut config = if host_root { Config::new(Root::Host) } else { dir() };
         // The files of the host's root are those of the other one, seen from above.
@@ -140,6 +141,10 @@ prop_compose! {
             Some(RootAccess::ReadOnlyExcept(_)) if host_root => Some(RootAccess::ReadOnly),
             other => other,
         };
+        config.overlay = overlay.then_some(Overlay::Discard);
+        if overlay && config.root_access == Some(RootAccess::ReadWrite) {
+            config.root_access = None;
+        }
         config.mounts = if host_root { Vec::new() } else { mounts };
         config.network = network;
         let ns = &mut config.namespaces;
@@ -162,7 +167,7 @@ prop_compose! {
             Just(CapSet::SYS_ADMIN),
             any::<u64>().prop_map(|bits| CapSet::from_bits(bits & ((1 << 41) - 1))),
         ],
-        kernel in select(vec![None, Some(KernelVersion(5, 10)), Some(KernelVersion(6, 1))]),
+        kernel in select(vec![None, Some(KernelVersion(5, 10)), Some(KernelVersion(6, 1)), Some(KernelVersion(6, 6))]),
         landlock in select(vec![0, 1, 2, 7, 11]),
         os in prop_oneof![9 => Just(Os::Linux), 1 => Just(Os::FreeBsd)],
         off in prop::bool::weighted(0.2),
@@ -224,6 +229,7 @@ fn delivers(steps: &[Step], feature: Feature, facts: &HostFacts) -> bool {
                 }
             )
         }),
+        Feature::Overlay => planned(&|p| matches!(p, PlanStep::Overlay { .. })),
         Feature::Network => set.net && steps.contains(&Step::Loopback),
         Feature::Pid => set.pid,
         Feature::Ipc => set.ipc,

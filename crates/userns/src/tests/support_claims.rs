@@ -1,6 +1,6 @@
 //! What the backend promises of hosts.
 
-use sandboxlib_config::Feature;
+use sandboxlib_config::{Feature, Overlay};
 use sandboxlib_core::{HostFacts, KernelVersion, Os};
 
 use super::*;
@@ -104,7 +104,8 @@ fn what_is_lacking_where() {
     for (facts, expected) in [
         (user(), vec![]),
         (user_with_range(), vec![]),
-        (kernel(5, 10), vec![]),
+        (kernel(5, 10), vec![Feature::Overlay]),
+        (kernel(5, 11), vec![]),
         (root(), vec![]),
         (missing.clone(), vec![Feature::Subordinate]),
         // Root needs no help.
@@ -157,6 +158,31 @@ fn refusals_have_cures() {
     }
     // Nobody looked for them.
     assert_eq!(refusal(&range, &user()), "subordinate ids are not known");
+}
+
+#[test]
+fn an_overlay_in_memory_needs_more_of_the_kernel_than_one_that_is_kept() {
+    let discard = with(|c| c.overlay = Some(Overlay::Discard));
+    let keep = with(|c| c.overlay = Some(Overlay::Keep("/r".into())));
+    let kernel = |a, b| but(user(), |f| f.kernel = Some(KernelVersion(a, b)));
+    for (config, facts, expected) in [
+        (&discard, kernel(6, 6), Ok(())),
+        (&keep, kernel(5, 11), Ok(())),
+        (&discard, user(), Ok(())),
+        (
+            &discard,
+            kernel(6, 5),
+            Err("Linux 6.5 keeps no attributes in memory that an overlay needs there"),
+        ),
+        (
+            &keep,
+            kernel(5, 10),
+            Err("overlay cannot be enforced: Linux 5.10 mounts no overlay without privilege"),
+        ),
+    ] {
+        let found = launch(config, &facts).map(drop).map_err(|e| e.text());
+        assert_eq!(found, expected.map_err(str::to_owned));
+    }
 }
 
 #[test]
