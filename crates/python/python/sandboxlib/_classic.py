@@ -95,6 +95,32 @@ def _extra_mounts(extra_mounts, filesystem_root, backend):
     return mounts
 
 
+def _make_mount_points(filesystem_root, mounts):
+    """Makes what is missing of the mount points in the root, for a helper that does not. No link
+    is followed, so nothing is made elsewhere."""
+    for mount in mounts:
+        names = [name for name in mount["target"].split(b"/") if name]
+        is_file = mount["kind"] == "bind" and not os.path.isdir(mount["data"])
+        here = os.open(filesystem_root, os.O_PATH | os.O_DIRECTORY)
+        try:
+            for i, name in enumerate(names):
+                if is_file and i == len(names) - 1:
+                    flags = os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_RDONLY
+                    os.close(os.open(name, flags, 0o644, dir_fd=here))
+                    break
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, 0o755, dir_fd=here)
+                flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
+                below = os.open(name, flags, dir_fd=here)
+                os.close(here)
+                here = below
+        except NotADirectoryError:
+            # A link that is there is followed inside, by the helper, or it says why not.
+            pass
+        finally:
+            os.close(here)
+
+
 def _stream(stream, stdout_too=False):
     if stream is None:
         return _plain.DEVNULL
@@ -149,6 +175,8 @@ def run(
     if not os.path.isdir(filesystem_root):
         code = errno.ENOTDIR if os.path.exists(filesystem_root) else errno.ENOENT
         raise RuntimeError("Unable to chroot: %s" % _errors.os_error(code, filesystem_root))
+    if backend == "linux-user-chroot" and access != "read-only":
+        _make_mount_points(filesystem_root, extra)
     is_root = os.geteuid() == 0
     description = _plain.description(
         root=None if os.path.realpath(filesystem_root) == "/" else filesystem_root,
@@ -159,7 +187,7 @@ def run(
         network=network == "undefined",
         # Root was root, with root's rights to files, and still is.
         subordinate=is_root and backend == "userns",
-        ids=(0, 0) if is_root and backend != "userns" else None,
+        ids=(0, 0) if is_root and backend in ("chroot", "bubblewrap") else None,
         backends=[backend],
     )
     # In a chroot nothing but the root is isolated, and nothing ever was.
