@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
@@ -71,7 +71,7 @@ fn stdio(number: i32) -> PyResult<Stdio> {
 }
 
 fn duplicate(fd: i32) -> PyResult<OwnedFd> {
-    Ok(spawn::duplicate(fd)?)
+    spawn::duplicate(fd).map_err(|error| failure::os_error(&error))
 }
 
 #[pymethods]
@@ -140,8 +140,10 @@ impl Prepared {
 /// for, whatever Python does meanwhile.
 fn background(work: impl FnOnce() + Send + 'static) -> PyResult<()> {
     let name = "sandboxlib".to_owned();
-    thread::Builder::new().name(name).spawn(work)?;
-    Ok(())
+    let started = thread::Builder::new().name(name).spawn(work);
+    started
+        .map(drop)
+        .map_err(|error| failure::os_error(&error))
 }
 
 fn write_all(mut stdin: File, input: &[u8]) {
@@ -250,14 +252,15 @@ impl Child {
     fn signal(&self, signal: i32) -> PyResult<()> {
         match self.signaller.signal(signal) {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            Err(error) => Err(PyOSError::new_err(error)),
-            Ok(()) => Ok(()),
+            done => done.map_err(|error| failure::os_error(&error)),
         }
     }
 
     /// Kills everything in the sandbox. That it has ended already is no error.
     fn kill(&self) -> PyResult<()> {
-        Ok(self.signaller.kill()?)
+        self.signaller
+            .kill()
+            .map_err(|error| failure::os_error(&error))
     }
 }
 

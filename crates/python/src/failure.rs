@@ -3,9 +3,18 @@
 use std::error::Error as _;
 use std::io;
 
+use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use sandboxlib::core::{FailedStep, Started};
+
+/// An `OSError`, or what Python makes of it by its errno.
+pub(crate) fn os_error(error: &io::Error) -> PyErr {
+    match error.raw_os_error() {
+        Some(errno) => PyOSError::new_err((errno, error.to_string())),
+        None => PyOSError::new_err(error.to_string()),
+    }
+}
 
 /// The exception for `error`, with its parts as plain data.
 pub(crate) fn exception(py: Python<'_>, error: &sandboxlib::Error) -> PyErr {

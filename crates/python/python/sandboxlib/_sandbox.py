@@ -215,12 +215,13 @@ class _Runs:
         sandbox. A ``timeout`` raises :class:`TimeoutExpired`; to come to a limit of the sandbox
         does not, and is in ``limit`` of the result.
         """
-        job = self._ready()._job(
+        ready = self._ready()
+        job = ready._job(
             args, input, stdin, stdout, stderr, capture_output, timeout, env, cwd, pass_fds
         )
         codec = _text(text, encoding, errors)
         job["input"] = _encoded(input, codec)
-        return self._ready()._finish(args, job, codec, check, timeout)
+        return ready._finish(args, job, codec, check, timeout)
 
     def popen(
         self,
@@ -366,12 +367,16 @@ class Sandbox(_Runs):
         access, paths = _access(writable)
         ids = {"root": (0, 0), "subordinate": None, None: None}.get(user, user)
         mounts = list(mounts)
+        is_host = os.fsencode(root) == b"/"
         if usual_mounts and sys.platform == "linux":
             named = {mount["target"] for mount in mounts}
-            usual = [Mount.proc(), Mount.dev(), Mount.tmpfs("/tmp")]
+            usual = [Mount.proc(), Mount.dev()]
+            if not is_host:
+                # /tmp of the host's own is hidden, but for what is named of it.
+                usual.append(Mount.tmpfs("/tmp"))
             mounts = [mount for mount in usual if mount["target"] not in named] + mounts
         self._description = _plain.description(
-            root=None if os.fsencode(root) == b"/" else os.path.abspath(root),
+            root=None if is_host else os.path.abspath(root),
             access=access,
             writable=paths,
             readable=readable,

@@ -63,6 +63,10 @@ _GUEST = "/run/sandboxlib"
 _REQUESTS, _ANSWERS = 3, 4
 #: For how long an interpreter may take to be gone when it has stopped to answer.
 _GRACE = 0.5
+#: What Python raises when the kernel refuses a process, a thread or memory, and for how long a
+#: verdict of the library may take then.
+_REFUSED = ("BlockingIOError", "MemoryError", "OSError", "RuntimeError")
+_VERDICT = 0.1
 
 
 class CodeError(SandboxError):
@@ -471,6 +475,7 @@ class _Interpreter:
             answer = call.answer(began + min(wall) if wall else None)
             answer = _data.loads(answer)
             out, err = call.text()
+            self._look_for_a_limit(answer, out, err)
             reply = _reply(answer, out, err, time.monotonic() - began)
         except CodeError:
             raise
@@ -481,6 +486,15 @@ class _Interpreter:
             self.close()
             raise
         return reply
+
+    def _look_for_a_limit(self, answer, out, err):
+        """Whoever is refused a process or memory by a limit gets to say so before everything is
+        killed for it; the limit is what happened."""
+        error = answer.get("error") if isinstance(answer, dict) else None
+        if isinstance(error, dict) and error.get("type") in _REFUSED:
+            told = self._child.wait(_VERDICT)
+            if told is not None and told[0]["limit"]:
+                raise LimitExceeded(told[0]["limit"], out, err)
 
     def outcome(self):
         """How it ended; it is ended, if it is not about to by itself."""
