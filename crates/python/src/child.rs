@@ -141,9 +141,7 @@ impl Prepared {
 fn background(work: impl FnOnce() + Send + 'static) -> PyResult<()> {
     let name = "sandboxlib".to_owned();
     let started = thread::Builder::new().name(name).spawn(work);
-    started
-        .map(drop)
-        .map_err(|error| failure::os_error(&error))
+    started.map(drop).map_err(|error| failure::os_error(&error))
 }
 
 fn write_all(mut stdin: File, input: &[u8]) {
@@ -272,4 +270,3 @@ impl Drop for Child {
         }
     }
 }
-

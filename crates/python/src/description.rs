@@ -202,7 +202,9 @@ impl Description {
             let preset = Seccomp::preset(name);
             let unknown = || {
                 let known = Seccomp::PRESETS.join(", ");
-                invalid(format!("no system call filter {name:?}; known are: {known}"))
+                invalid(format!(
+                    "no system call filter {name:?}; known are: {known}"
+                ))
             };
             sandbox = sandbox.seccomp(preset.ok_or_else(unknown)?);
         }

@@ -5,7 +5,10 @@ use pyo3::types::PyDict;
 use sandboxlib::{End, Enforcement, KillScope, Outcome, Started};
 
 /// What is enforced for every command.
-pub(crate) fn enforcement<'py>(py: Python<'py>, held: &Enforcement) -> PyResult<Bound<'py, PyDict>> {
+pub(crate) fn enforcement<'py>(
+    py: Python<'py>,
+    held: &Enforcement,
+) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("backend", held.backend)?;
     let enforced: Vec<_> = held.enforced.iter().map(|f| f.name()).collect();
@@ -21,7 +24,9 @@ pub(crate) fn enforcement<'py>(py: Python<'py>, held: &Enforcement) -> PyResult<
     }
     dict.set_item("limits", limits)?;
     let paths = |list: &[sandboxlib::SandboxPath]| -> Vec<std::ffi::OsString> {
-        list.iter().map(|p| p.as_path().as_os_str().to_owned()).collect()
+        list.iter()
+            .map(|p| p.as_path().as_os_str().to_owned())
+            .collect()
     };
     dict.set_item("created_on_host", paths(&held.created_on_host))?;
     dict.set_item("hidden", paths(&held.hidden))?;

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from typing import Any
 
 
 class SandboxError(RuntimeError):
@@ -13,7 +14,7 @@ class SandboxError(RuntimeError):
     """
 
     step = None
-    errno = None
+    errno: Any = None
     hints = ()
     started = False
 

@@ -173,7 +173,7 @@ if __name__ == "__main__":
     # The data module lies beside this file.
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path.insert(0, here)
-    import _data as data
+    import _data as data  # type: ignore
 
     sys.path.remove(here)
     main(int(sys.argv[1]), int(sys.argv[2]))
