@@ -24,20 +24,23 @@ const RUN_SANDBOX: &str = "RUN_SANDBOX";
 
 pub(crate) fn main(mut args: lexopt::Parser) -> Result<ExitCode> {
     let mut must_work = false;
+    let mut which = Which::All;
     while let Some(arg) = args.next()? {
         match arg {
             lexopt::Arg::Long("must-work") => must_work = true,
+            lexopt::Arg::Long("python") => which = Which::Python,
             other => return Err(other.unexpected().into()),
         }
     }
 
-    let built = build::everything()?;
+    let built = build::everything(which == Which::All)?;
     let lab = Lab::make();
     let python = python::Package::build()?;
     let environment = Environment {
         must_work,
         lab,
         python,
+        which,
     };
 
     let mut tally = own_half(&built, &environment)?;
@@ -81,6 +84,15 @@ struct Environment {
     must_work: bool,
     lab: Lab,
     python: python::Package,
+    which: Which,
+}
+
+/// Which tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    All,
+    /// Those of the Python package.
+    Python,
 }
 
 impl Environment {
@@ -112,10 +124,12 @@ fn own_half(built: &Built, environment: &Environment) -> Result<Tally> {
         environment.apply(&mut command, &built.run_sandbox);
         tally += harness::run(&program.name, &mut command)?;
     }
-    let mut doc = repo::cargo();
-    doc.args(["test", "--quiet", "--workspace", "--all-features", "--doc"]);
-    environment.apply(&mut doc, &built.run_sandbox);
-    tally += harness::run_doc(&mut doc)?;
+    if environment.which == Which::All {
+        let mut doc = repo::cargo();
+        doc.args(["test", "--quiet", "--workspace", "--all-features", "--doc"]);
+        environment.apply(&mut doc, &built.run_sandbox);
+        tally += harness::run_doc(&mut doc)?;
+    }
     tally += environment.python.test(|python, tests| {
         let mut command = Command::new(python);
         command.arg(tests);
