@@ -72,7 +72,7 @@ from sandboxlib.python import *
 code, network, limits = sys.stdin.read(), {network!r}, dict(wall={seconds}, memory={memory}, output=1 << 20)
 with PythonSandbox(network=network, limits=limits) as box:
     try:
-        names = box.exec(code)
+        names = box.exec("value = None\\n" + code, returns=["value"])
         print(box.last.stdout, end="")
         print("VALUE", repr(names.get("value")))
     except CodeError as error:
@@ -181,7 +181,7 @@ def run(program, code, network):
     try:
         child.stdin.write(code.encode())
         child.stdin.close()
-        reader.join(SECONDS + 10)
+        reader.join(SECONDS + 6)
         ended = not reader.is_alive() and len(got) < most
     finally:
         try:
@@ -214,6 +214,7 @@ def verdicts(secret, port):
         cells = []
         for program in PROGRAMS.values():
             word, rest = run(program, fill(code), False)
+            rest = rest.split(":")[0]
             text = {"HARM": "**%s**" % rest, "HELD": "held: " + rest, "REFUSED": "refused: " + rest}
             cells.append(text.get(word, "held: found nothing" if word == "VALUE" else "held: died"))
         hostile.append([name] + cells)
@@ -222,7 +223,7 @@ def verdicts(secret, port):
         for program in PROGRAMS.values():
             word, rest = run(program, fill(code), "port" in code)
             ran = word == "VALUE" and rest == repr(wanted)
-            cells.append("runs" if ran else "no: " + (rest or word).replace("|", "/"))
+            cells.append("runs" if ran else "no: " + (rest or word).split(":")[0])
         useful.append([name] + cells)
     return hostile, useful
 

@@ -159,6 +159,13 @@ class Values(TestCase):
         self.assertEqual((names["a"], names["b"]), (1, {2}))
         for name in ("os", "f", "c", "__builtins__", "__name__"):
             self.assertNotIn(name, names)
+        some = self.python.exec("a = 1; b = object(); c = (2,)", returns=["a", "c"])
+        self.assertEqual(some, {"a": 1, "c": (2,)})
+        for name in ("b", "nonesuch"):
+            self.assertRaises(CodeError, self.python.exec, "b = object()", returns=[name])
+        # A deep one counts like any other.
+        deep = self.session.exec("deep = 0\nfor _ in range(190): deep = [deep]")["deep"]
+        self.assertEqual(str(deep).count("["), 190)
 
     def test_call(self):
         call = self.session.call
@@ -410,6 +417,10 @@ class Rows(TestCase):
             first = python._spare[0]
             self.assertEqual(python.eval("1"), 1)
             self.assertNotIn(first, python._spare)
+            for _ in range(200):
+                if len(python._spare) == 2:
+                    break
+                time.sleep(0.05)
             self.assertEqual(len(python._spare), 2)
             # One that has died meanwhile is not taken.
             python._spare[0]._child.kill()

@@ -18,7 +18,27 @@ class NotData(ValueError):
     """A value that is no plain data, or bytes that hold none."""
 
 
+class Encoded:
+    """A part of a value that is ready to be written."""
+
+    def __init__(self, names):
+        self.names = names
+
+
+def only_data(names):
+    """Those of a dictionary of variables that are data, encoded once."""
+    encoded = {}
+    for name, value in names.items():
+        try:
+            encoded[name] = _encode(value, 2)
+        except (NotData, RecursionError):
+            pass
+    return Encoded(encoded)
+
+
 def _encode(value, depth):
+    if type(value) is Encoded:
+        return value.names
     if depth > DEEPEST:
         raise NotData("it is nested too deeply, or holds itself")
     if value is None or value is True or value is False:

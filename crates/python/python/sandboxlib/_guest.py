@@ -85,14 +85,17 @@ class Code:
         self.names.update(names)
         return eval(self.compile(source, "eval"), self.names)
 
-    def exec(self, source, names):
+    def exec(self, source, names, returns):
         self.names.update(names)
         exec(self.compile(source, "exec"), self.names)
-        return {
+        if returns is not None:
+            return {name: self.names[name] for name in returns}
+        kept = {
             name: value
             for name, value in list(self.names.items())
-            if not (name.startswith("__") and name.endswith("__")) and data.is_data(value)
+            if type(name) is str and not name.startswith(("__", "$"))
         }
+        return data.only_data(kept)
 
     def call(self, source, args, kwargs):
         if source.isidentifier():

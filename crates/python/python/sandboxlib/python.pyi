@@ -1,8 +1,17 @@
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Sequence, Union
 
 from sandboxlib import Enforcement, Environment, Limits, Mount, Path, SandboxError
 
-__all__: List[str]
+__all__ = [
+    "BadAnswer",
+    "CodeError",
+    "Died",
+    "LimitExceeded",
+    "NotData",
+    "PythonSandbox",
+    "Reply",
+    "Session",
+]
 
 DEFAULT_LIMITS: Limits
 HOME: str
@@ -40,7 +49,7 @@ class Reply:
 
 class _Calls:
     def eval(self, expression: str, names: Optional[Dict[str, Any]] = ..., *, timeout: Optional[float] = ...) -> Any: ...
-    def exec(self, code: str, names: Optional[Dict[str, Any]] = ..., *, timeout: Optional[float] = ...) -> Dict[str, Any]: ...
+    def exec(self, code: str, names: Optional[Dict[str, Any]] = ..., *, returns: Optional[Iterable[str]] = ..., timeout: Optional[float] = ...) -> Dict[str, Any]: ...
     def call(self, function: Union[str, Callable[..., Any]], *args: Any, timeout: Optional[float] = ..., **kwargs: Any) -> Any: ...
     @property
     def last(self) -> Optional[Reply]: ...
