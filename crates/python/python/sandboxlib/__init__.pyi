@@ -11,15 +11,55 @@ from sandboxlib import load as load
 from sandboxlib import userns as userns
 from sandboxlib import utils as utils
 
-__all__: List[str]
+__all__ = [
+    "CAPTURE",
+    "DEVNULL",
+    "PIPE",
+    "STDOUT",
+    "AsyncPopen",
+    "CalledProcessError",
+    "CommandNotFoundError",
+    "CommandPermissionError",
+    "ConfigError",
+    "Enforcement",
+    "ExecError",
+    "Limits",
+    "Mount",
+    "MountError",
+    "Popen",
+    "Prepared",
+    "ProgramNotFound",
+    "Result",
+    "Sandbox",
+    "SandboxError",
+    "StartError",
+    "TimeoutExpired",
+    "UnsupportedError",
+    "Usage",
+    "WaitError",
+    "WorkingDirectoryError",
+    "argv_to_string",
+    "bubblewrap",
+    "chroot",
+    "degrade_config_for_capabilities",
+    "executor_for_platform",
+    "get_executor",
+    "linux_user_chroot",
+    "load",
+    "run_sandbox",
+    "run_sandbox_with_redirection",
+    "userns",
+    "utils",
+    "validate_extra_mounts",
+]
 
-Path = Union[str, bytes, PathLike[str], PathLike[bytes]]
-Words = Union[Path, Sequence[Path]]
-Environment = Mapping[Any, Any]
-Stream = Union[None, int, IO[Any]]
-Classic = Union[str, Sequence[Union[str, bytes]]]
-ClassicStream = Union[None, int, IO[Any]]
-MountEntry = Sequence[Optional[str]]
+_Path = Union[str, bytes, PathLike[str], PathLike[bytes]]
+_Words = Union[_Path, Sequence[_Path]]
+_Environment = Mapping[Any, Any]
+_Stream = Union[None, int, IO[Any]]
+_Classic = Union[str, Sequence[Union[str, bytes]]]
+_ClassicStream = Union[None, int, IO[Any]]
+_MountEntry = Sequence[Optional[str]]
 
 CAPTURE: int
 STDOUT: int
@@ -30,19 +70,19 @@ class ProgramNotFound(Exception): ...
 
 def degrade_config_for_capabilities(in_config: Dict[str, Any], warn: bool = ...) -> Dict[str, Any]: ...
 def run_sandbox(
-    command: Classic,
+    command: _Classic,
     cwd: Optional[str] = ...,
     env: Optional[Dict[str, str]] = ...,
     filesystem_root: str = ...,
     filesystem_writable_paths: Any = ...,
     mounts: str = ...,
-    extra_mounts: Optional[List[MountEntry]] = ...,
+    extra_mounts: Optional[List[_MountEntry]] = ...,
     network: str = ...,
-    stderr: ClassicStream = ...,
-    stdout: ClassicStream = ...,
+    stderr: _ClassicStream = ...,
+    stdout: _ClassicStream = ...,
 ) -> Tuple[int, Optional[bytes], Optional[bytes]]: ...
-def run_sandbox_with_redirection(command: Classic, **sandbox_config: Any) -> int: ...
-def validate_extra_mounts(extra_mounts: Optional[Iterable[MountEntry]]) -> List[List[str]]: ...
+def run_sandbox_with_redirection(command: _Classic, **sandbox_config: Any) -> int: ...
+def validate_extra_mounts(extra_mounts: Optional[Iterable[_MountEntry]]) -> List[List[str]]: ...
 def argv_to_string(argv: Iterable[str]) -> str: ...
 def get_executor(name: str) -> ModuleType: ...
 def executor_for_platform() -> ModuleType: ...
@@ -73,7 +113,7 @@ class TimeoutExpired(SandboxError, subprocess.TimeoutExpired):
     result: Optional[Result]
     def __init__(
         self,
-        cmd: Words,
+        cmd: _Words,
         timeout: Optional[float],
         output: Any = ...,
         stderr: Any = ...,
@@ -101,21 +141,21 @@ class Limits:
 
 class Mount(Dict[str, Any]):
     @classmethod
-    def bind(cls, source: Path, target: Optional[Path] = ..., *, writable: bool = ..., covers: bool = ...) -> Mount: ...
+    def bind(cls, source: _Path, target: Optional[_Path] = ..., *, writable: bool = ..., covers: bool = ...) -> Mount: ...
     @classmethod
-    def tmpfs(cls, target: Path, *, size: Optional[int] = ..., mode: int = ..., covers: bool = ...) -> Mount: ...
+    def tmpfs(cls, target: _Path, *, size: Optional[int] = ..., mode: int = ..., covers: bool = ...) -> Mount: ...
     @classmethod
-    def proc(cls, target: Path = ..., *, covers: bool = ...) -> Mount: ...
+    def proc(cls, target: _Path = ..., *, covers: bool = ...) -> Mount: ...
     @classmethod
-    def dev(cls, target: Path = ..., *, covers: bool = ...) -> Mount: ...
+    def dev(cls, target: _Path = ..., *, covers: bool = ...) -> Mount: ...
     @classmethod
-    def file(cls, content: Union[str, bytes], target: Path, *, mode: int = ..., covers: bool = ...) -> Mount: ...
+    def file(cls, content: Union[str, bytes], target: _Path, *, mode: int = ..., covers: bool = ...) -> Mount: ...
     @classmethod
-    def symlink(cls, to: Path, target: Path, *, covers: bool = ...) -> Mount: ...
+    def symlink(cls, to: _Path, target: _Path, *, covers: bool = ...) -> Mount: ...
     @classmethod
-    def dir(cls, target: Path, *, mode: int = ..., covers: bool = ...) -> Mount: ...
+    def dir(cls, target: _Path, *, mode: int = ..., covers: bool = ...) -> Mount: ...
     @classmethod
-    def mask(cls, target: Path, *, covers: bool = ...) -> Mount: ...
+    def mask(cls, target: _Path, *, covers: bool = ...) -> Mount: ...
 
 @dataclasses.dataclass(frozen=True)
 class Enforcement:
@@ -142,69 +182,72 @@ class Result(subprocess.CompletedProcess[Any]):
     limit: Optional[str]
     usage: Usage
     enforcement: Enforcement
+    def __init__(
+        self, args: _Words, outcome: Dict[str, Any], stdout: Any, stderr: Any, enforcement: Enforcement
+    ) -> None: ...
 
 class _Runs:
     def run(
         self,
-        args: Words,
+        args: _Words,
         *,
         input: Union[None, str, bytes] = ...,
-        stdin: Stream = ...,
-        stdout: Stream = ...,
-        stderr: Stream = ...,
+        stdin: _Stream = ...,
+        stdout: _Stream = ...,
+        stderr: _Stream = ...,
         capture_output: bool = ...,
         text: Optional[bool] = ...,
         encoding: Optional[str] = ...,
         errors: Optional[str] = ...,
         timeout: Optional[float] = ...,
         check: bool = ...,
-        env: Optional[Environment] = ...,
-        cwd: Optional[Path] = ...,
+        env: Optional[_Environment] = ...,
+        cwd: Optional[_Path] = ...,
         pass_fds: Union[Sequence[int], Mapping[int, int]] = ...,
     ) -> Result: ...
     def popen(
         self,
-        args: Words,
+        args: _Words,
         *,
-        stdin: Stream = ...,
-        stdout: Stream = ...,
-        stderr: Stream = ...,
+        stdin: _Stream = ...,
+        stdout: _Stream = ...,
+        stderr: _Stream = ...,
         text: Optional[bool] = ...,
         encoding: Optional[str] = ...,
         errors: Optional[str] = ...,
         bufsize: int = ...,
-        env: Optional[Environment] = ...,
-        cwd: Optional[Path] = ...,
+        env: Optional[_Environment] = ...,
+        cwd: Optional[_Path] = ...,
         pass_fds: Union[Sequence[int], Mapping[int, int]] = ...,
     ) -> Popen: ...
-    async def run_async(self, args: Words, **options: Any) -> Result: ...
-    async def popen_async(self, args: Words, **options: Any) -> AsyncPopen: ...
+    async def run_async(self, args: _Words, **options: Any) -> Result: ...
+    async def popen_async(self, args: _Words, **options: Any) -> AsyncPopen: ...
 
 class Sandbox(_Runs):
-    root: Path
+    root: _Path
     limits: Limits
     env: Dict[Any, Any]
-    cwd: Path
+    cwd: _Path
     def __init__(
         self,
-        root: Path = ...,
+        root: _Path = ...,
         *,
-        writable: Union[None, bool, Iterable[Path]] = ...,
-        readable: Iterable[Path] = ...,
-        sockets: Iterable[Path] = ...,
+        writable: Union[None, bool, Iterable[_Path]] = ...,
+        readable: Iterable[_Path] = ...,
+        sockets: Iterable[_Path] = ...,
         mounts: Iterable[Mount] = ...,
         usual_mounts: bool = ...,
         network: Union[bool, str] = ...,
         limits: Union[None, Limits, Mapping[str, Any]] = ...,
         user: Union[None, str, Tuple[int, int]] = ...,
         hostname: Union[None, str, bytes] = ...,
-        env: Optional[Environment] = ...,
-        cwd: Path = ...,
+        env: Optional[_Environment] = ...,
+        cwd: _Path = ...,
         seccomp: Optional[str] = ...,
         allow_nested: bool = ...,
         prefer: Iterable[str] = ...,
         backends: Union[None, str, Sequence[str]] = ...,
-        cgroup: Optional[Path] = ...,
+        cgroup: Optional[_Path] = ...,
     ) -> None: ...
     def prepare(self) -> Prepared: ...
     def check(self) -> Enforcement: ...
@@ -214,7 +257,7 @@ class Prepared(_Runs):
     def __init__(self, sandbox: Sandbox, native: Any) -> None: ...
 
 class Popen:
-    args: Words
+    args: _Words
     pid: int
     returncode: Optional[int]
     enforcement: Enforcement
@@ -222,7 +265,7 @@ class Popen:
     stdin: Optional[IO[Any]]
     stdout: Optional[IO[Any]]
     stderr: Optional[IO[Any]]
-    def __init__(self, args: Words, child: Any, enforcement: Enforcement, codec: Any, bufsize: int) -> None: ...
+    def __init__(self, args: _Words, child: Any, enforcement: Enforcement, codec: Any, bufsize: int) -> None: ...
     def poll(self) -> Optional[int]: ...
     def wait(self, timeout: Optional[float] = ...) -> int: ...
     def communicate(self, input: Any = ..., timeout: Optional[float] = ...) -> Tuple[Any, Any]: ...
@@ -237,7 +280,7 @@ class Popen:
 class AsyncPopen:
     popen: Popen
     pid: int
-    args: Words
+    args: _Words
     def __init__(self, popen: Popen) -> None: ...
     @property
     def returncode(self) -> Optional[int]: ...

@@ -1,6 +1,6 @@
 from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Sequence, Union
 
-from sandboxlib import Enforcement, Environment, Limits, Mount, Path, SandboxError
+from sandboxlib import Enforcement, _Environment, Limits, Mount, _Path, SandboxError
 
 __all__ = [
     "BadAnswer",
@@ -67,10 +67,10 @@ class PythonSandbox(_Calls):
         *,
         site_packages: bool = ...,
         preload: Iterable[str] = ...,
-        root: Optional[Path] = ...,
-        writable: Iterable[Path] = ...,
+        root: Optional[_Path] = ...,
+        writable: Iterable[_Path] = ...,
         mounts: Iterable[Mount] = ...,
-        env: Optional[Environment] = ...,
+        env: Optional[_Environment] = ...,
         prefer: Iterable[str] = ...,
         backends: Union[None, str, Sequence[str]] = ...,
         ahead: int = ...,
