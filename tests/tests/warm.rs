@@ -73,7 +73,7 @@ fn sandboxes_stand_ready_and_are_like_others() {
         .usual_mounts()
         .backends(["userns"]);
     assert_eq!(prints(sh(&sandbox.prepare().unwrap(), "echo a")), "a\n");
-    assert_eq!(children(), []);
+    assert_eq!(children(), [0u32; 0]);
     let files = open_files();
 
     let prepared = sandbox.prepare().unwrap();
@@ -104,7 +104,7 @@ fn sandboxes_stand_ready_and_are_like_others() {
     assert_eq!((prepared.warmed(), children()), (0, vec![]));
     prepared.warm(2).unwrap();
     drop(prepared);
-    assert_eq!(children(), []);
+    assert_eq!(children(), [0u32; 0]);
     assert_eq!(open_files(), files);
 }
 

@@ -34,8 +34,10 @@ type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 const USAGE: &str = "\
 Usage: cargo xtask COMMAND
 
-  test [--must-work]    build everything, run all tests as this user and, if that is root,
-                        again as an ordinary one; --must-work: a skipped test is a failure
+  test [--must-work] [--python]
+                        build everything, run all tests as this user and, if that is root,
+                        again as an ordinary one; --must-work: a skipped test is a failure;
+                        --python: those of the Python package alone
   lint                  formatting, clippy, documentation, tidy
   tidy                  the invariants of the workspace
   check-targets [TARGET]...

@@ -21,6 +21,7 @@ use posix as system;
 
 mod ask;
 mod caller;
+mod descriptor;
 mod ending;
 mod helper;
 mod limits;
@@ -33,6 +34,7 @@ mod tty;
 mod words;
 
 pub use caller::{caller_homes, caller_ids};
+pub use descriptor::duplicate;
 pub use helper::find_helper;
 pub use prepared::Prepared;
 pub use rehearsal::{Rehearsal, hints};

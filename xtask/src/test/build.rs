@@ -25,13 +25,18 @@ pub(super) struct Built {
     pub(super) run_sandbox: PathBuf,
 }
 
-pub(super) fn everything() -> Result<Built> {
+/// The programs, and unless they are not wanted the tests.
+pub(super) fn everything(with_tests: bool) -> Result<Built> {
     let arguments = [
         "--workspace",
         "--all-features",
         "--message-format=json-render-diagnostics",
     ];
-    let tests = repo::output(repo::cargo().args(["test", "--no-run"]).args(arguments))?;
+    let tests = if with_tests {
+        repo::output(repo::cargo().args(["test", "--no-run"]).args(arguments))?
+    } else {
+        String::new()
+    };
     let programs = repo::output(repo::cargo().args(["build", "--bins"]).args(arguments))?;
     let run_sandbox = executables(&programs, false)
         .into_iter()

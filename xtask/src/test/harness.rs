@@ -21,6 +21,12 @@ pub(super) fn run_doc(command: &mut Command) -> Result<Tally> {
     follow("documentation", command)
 }
 
+/// Runs a program that sums up as libtest does.
+pub(super) fn run_as_libtest(name: &str, command: &mut Command) -> Result<Tally> {
+    println!("\n-- {name}");
+    follow(name, command)
+}
+
 fn follow(name: &str, command: &mut Command) -> Result<Tally> {
     let mut child = no_input(command).stdout(Stdio::piped()).spawn()?;
     let mut reader = Reader::new(name);

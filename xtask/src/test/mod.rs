@@ -5,6 +5,7 @@
 
 mod build;
 mod harness;
+mod python;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -23,22 +24,30 @@ const RUN_SANDBOX: &str = "RUN_SANDBOX";
 
 pub(crate) fn main(mut args: lexopt::Parser) -> Result<ExitCode> {
     let mut must_work = false;
+    let mut which = Which::All;
     while let Some(arg) = args.next()? {
         match arg {
             lexopt::Arg::Long("must-work") => must_work = true,
+            lexopt::Arg::Long("python") => which = Which::Python,
             other => return Err(other.unexpected().into()),
         }
     }
 
-    let built = build::everything()?;
+    let built = build::everything(which == Which::All)?;
     let lab = Lab::make();
-    let environment = Environment { must_work, lab };
+    let python = python::Package::build()?;
+    let environment = Environment {
+        must_work,
+        lab,
+        python,
+        which,
+    };
 
     let mut tally = own_half(&built, &environment)?;
     if repo::is_root() {
         match Account::ordinary() {
             Ok(account) => tally += ordinary_half(&built, &environment, &account)?,
-            Err(why) => tally += Tally::half_not_run(&format!("the ordinary user's half: {why}")),
+            Err(why) => tally += Tally::not_run(&format!("the ordinary user's half: {why}")),
         }
     } else {
         println!("\nthe tests of root's half were not run: this is not root (sudo is not used)");
@@ -74,6 +83,16 @@ impl Lab {
 struct Environment {
     must_work: bool,
     lab: Lab,
+    python: python::Package,
+    which: Which,
+}
+
+/// Which tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    All,
+    /// Those of the Python package.
+    Python,
 }
 
 impl Environment {
@@ -105,10 +124,18 @@ fn own_half(built: &Built, environment: &Environment) -> Result<Tally> {
         environment.apply(&mut command, &built.run_sandbox);
         tally += harness::run(&program.name, &mut command)?;
     }
-    let mut doc = repo::cargo();
-    doc.args(["test", "--quiet", "--workspace", "--all-features", "--doc"]);
-    environment.apply(&mut doc, &built.run_sandbox);
-    tally += harness::run_doc(&mut doc)?;
+    if environment.which == Which::All {
+        let mut doc = repo::cargo();
+        doc.args(["test", "--quiet", "--workspace", "--all-features", "--doc"]);
+        environment.apply(&mut doc, &built.run_sandbox);
+        tally += harness::run_doc(&mut doc)?;
+    }
+    tally += environment.python.test(|python, tests| {
+        let mut command = Command::new(python);
+        command.arg(tests);
+        environment.apply(&mut command, &built.run_sandbox);
+        command
+    })?;
     Ok(tally)
 }
 
@@ -137,6 +164,15 @@ fn ordinary_half(built: &Built, environment: &Environment, account: &Account) ->
         environment.apply(&mut command, &copy.run_sandbox);
         tally += harness::run(&program.name, &mut command)?;
     }
+    tally += environment.python.test(|python, tests| {
+        let mut command = account.command(python, &home);
+        command
+            .arg(tests)
+            .current_dir(&home)
+            .env("TMPDIR", &temporary);
+        environment.apply(&mut command, &copy.run_sandbox);
+        command
+    })?;
     Ok(tally)
 }
 

@@ -15,8 +15,8 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// A whole half that was not run.
-    pub(super) fn half_not_run(why: &str) -> Self {
+    /// Something that is more than a test, and was not run.
+    pub(super) fn not_run(why: &str) -> Self {
         Self {
             skipped: 1,
             skips: vec![why.to_owned()],

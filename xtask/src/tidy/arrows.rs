@@ -36,6 +36,7 @@ fn allowed(name: &str) -> Option<Vec<&'static str>> {
         CONFORMANCE => [contract(), vec![SPAWN]].concat(),
         FACADE => [contract(), vec![SPAWN, SECCOMP, IMAGE], BACKENDS.to_vec()].concat(),
         "run-sandbox" | "linux-user-chroot" => vec![FACADE],
+        "sandboxlib-python" => vec![FACADE, IMAGE],
         "sandboxlib-tests" => [
             contract(),
             vec![

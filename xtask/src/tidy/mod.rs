@@ -22,6 +22,9 @@ const CONFORMANCE: &str = "sandboxlib-conformance";
 
 const ESCAPES: &str = "sandboxlib-escapes";
 
+/// The kinds of targets whose first file says what holds for all of them.
+const ROOTS: [&str; 4] = ["lib", "bin", "proc-macro", "cdylib"];
+
 /// One thing that is not as it should be.
 #[derive(Debug, PartialEq, Eq)]
 struct Fault {
@@ -103,7 +106,7 @@ fn packages(metadata: &Value) -> Vec<Package> {
                     .filter(|t| {
                         list(&t["kind"])
                             .iter()
-                            .any(|k| k == "lib" || k == "bin" || k == "proc-macro")
+                            .any(|k| ROOTS.iter().any(|root| k == root))
                     })
                     .map(|t| PathBuf::from(string(&t["src_path"])))
                     .collect(),
@@ -123,7 +126,7 @@ mod tests {
             "name": "a", "manifest_path": "/w/crates/a/Cargo.toml", "license": "MIT",
             "dependencies": [{"name": "b", "kind": null}, {"name": "c", "kind": "dev"},
                              {"name": "d", "kind": "build"}],
-            "targets": [{"kind": ["lib"], "src_path": "/w/crates/a/src/lib.rs"},
+            "targets": [{"kind": ["cdylib"], "src_path": "/w/crates/a/src/lib.rs"},
                         {"kind": ["test"], "src_path": "/w/crates/a/tests/t.rs"}],
         }]});
         let packages = packages(&metadata);

@@ -1,0 +1,51 @@
+"""The classic backend that drives the program linux-user-chroot."""
+
+import sandboxlib
+from sandboxlib import _classic, utils
+
+CAPABILITIES = dict(_classic.WITH_MOUNTS)
+
+
+def linux_user_chroot_program():
+    """The path of linux-user-chroot; raises ProgramNotFound if it is not in PATH."""
+    return utils.find_program("linux-user-chroot")
+
+
+def degrade_config_for_capabilities(in_config, warn=True):
+    """The configuration itself: there is nothing that this backend cannot do."""
+    return in_config
+
+
+def run_sandbox(
+    command,
+    cwd=None,
+    env=None,
+    filesystem_root="/",
+    filesystem_writable_paths="all",
+    mounts="undefined",
+    extra_mounts=None,
+    network="undefined",
+    stdout=sandboxlib.CAPTURE,
+    stderr=sandboxlib.CAPTURE,
+):
+    """Runs ``command``: ``(exit, out, err)``. See :func:`sandboxlib.run_sandbox`."""
+    linux_user_chroot_program()
+    return _classic.run(
+        "linux-user-chroot",
+        CAPABILITIES,
+        command,
+        cwd,
+        env,
+        filesystem_root,
+        filesystem_writable_paths,
+        mounts,
+        extra_mounts,
+        network,
+        stdout,
+        stderr,
+    )
+
+
+def run_sandbox_with_redirection(command, **sandbox_config):
+    """Runs ``command`` as :func:`run_sandbox` does, and returns its exit status alone."""
+    return run_sandbox(command, **sandbox_config)[0]

@@ -1,0 +1,3 @@
+"""Loading images into directories."""
+
+from sandboxlib.load import appc  # noqa: F401

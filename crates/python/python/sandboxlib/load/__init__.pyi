@@ -1,0 +1,1 @@
+from sandboxlib.load import appc as appc
