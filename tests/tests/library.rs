@@ -120,6 +120,26 @@ fn both_pipes_are_gathered_at_any_volume() {
 }
 
 #[test]
+fn a_pipe_that_the_command_closes_is_closed() {
+    let Some(root) = TinyRoot::new() else { return };
+    let prepared = tiny(&root);
+    for _ in 0..3 {
+        let mut command = prepared.command("sh");
+        command.args(["-c", "echo last; exec >&-; read line"]);
+        command.stdin(Stdio::Piped).stdout(Stdio::Piped);
+        let mut child = command.spawn().unwrap();
+        let mut said = String::new();
+        // It comes to an end while the command still waits for input.
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "last\n");
+        assert!(child.try_wait().unwrap().is_none());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+}
+
+#[test]
 fn the_standard_streams_lead_where_they_are_sent() {
     let Some(root) = TinyRoot::new() else { return };
     let prepared = tiny(&root);

@@ -227,11 +227,14 @@ impl Sandbox {
         let mut message = Message::new(kind::STARTED);
         message.a = pid as u32;
         let _ = raw::send(control, message.bytes());
+        let held = terminal.map_or(-1, |t| t.theirs);
         if own.is_none() {
             self.ends_with = pid;
+            // What was inherited for the command is the command's alone: where it closes the end
+            // of a pipe, nobody else has it open.
+            keep_only([self.control, self.signals, held]);
         }
-        let terminal = terminal.map_or(-1, |t| t.theirs);
-        self.places[self.count] = Place { pid, control: own.unwrap_or(-1), terminal };
+        self.places[self.count] = Place { pid, control: own.unwrap_or(-1), terminal: held };
         self.count += 1;
     }
 
@@ -287,6 +290,25 @@ impl Sandbox {
             }
         }
         raw::exit(0)
+    }
+}
+
+/// Closes all descriptors but these.
+fn keep_only(keep: [Fd; 3]) {
+    let mut first = 0;
+    loop {
+        let mut next = Fd::MAX;
+        for fd in keep {
+            next = if fd >= first && fd < next { fd } else { next };
+        }
+        if next > first {
+            // SAFETY: close_range(2) takes numbers.
+            let _ = unsafe { raw::call(nr::CLOSE_RANGE, [arg(first), arg(next - 1), 0, 0, 0, 0]) };
+        }
+        if next == Fd::MAX {
+            return;
+        }
+        first = next + 1;
     }
 }
 

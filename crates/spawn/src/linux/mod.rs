@@ -1,6 +1,7 @@
 //! Linux: clone(2) with the caller's memory, the new mount API, pidfds.
 
 mod console;
+mod control;
 mod diagnose;
 mod doctor;
 mod dumpable;
@@ -39,12 +40,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sandboxlib_core::{ChildScript, Os, SpawnError};
 
+pub use control::Signaller;
 pub use diagnose::{diagnose, diagnose_command};
 pub use doctor::doctor;
 pub use facts::facts;
 pub(crate) use init::content;
 pub(crate) use lower::filter_program;
-pub use process::{Child, Signaller};
+pub use process::Child;
 pub use session::Session;
 pub use view::HostView;
 

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use sandboxlib_core::{ExecProblem, FailedStep, SpawnError};
 
+use super::control::Control;
 use super::init;
-use super::process::Control;
 use super::start::resources;
 use super::wire::{self, Message, kind};
 use crate::run::Run;

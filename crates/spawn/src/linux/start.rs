@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use sandboxlib_core::{ExecProblem, FailedStep, IdRange, MapWriter, NamespaceSet, SpawnError};
 
+use super::control::{Control, Word};
 use super::dumpable::Dumpable;
 use super::limits::{Groups, Monitor, Urgent, go_first, nice};
 use super::lower::{Lowered, map_text};
@@ -19,7 +20,7 @@ use super::ops::{Action, Call, Op};
 use super::order::Order;
 use super::passing::{Moves, Passing, above, duplicate};
 use super::pool::{Pool, was_gone};
-use super::process::{Child, Control, Host, Word};
+use super::process::{Child, Host};
 use super::setup::{self, Birth, Entry, Tail};
 use super::template::Template;
 use super::terminal::{self, Terminal};

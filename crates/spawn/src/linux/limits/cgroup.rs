@@ -336,7 +336,7 @@ fn kill_all(path: &Path) {
         // It is the process that was in the group only if it is still there, now that its number
         // cannot become another's.
         if members(&whole(&procs).unwrap_or_default()).contains(&pid) {
-            let _ = super::super::process::send_signal(&pidfd, libc::SIGKILL);
+            let _ = super::super::control::send_signal(&pidfd, libc::SIGKILL);
         }
     }
 }

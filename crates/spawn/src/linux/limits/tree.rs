@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::thread::sleep;
 use std::time::Duration;
 
+use super::super::control::send_signal;
 use super::super::facts::{number, whole};
-use super::super::process::send_signal;
 use super::cgroup::pidfd;
 use super::host::proc_tells;
 

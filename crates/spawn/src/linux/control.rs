@@ -1,0 +1,215 @@
+//! The control socket of a sandbox, and signals to it.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sandboxlib_core::{FailedStep, SpawnError};
+
+use super::raw;
+use super::terminal::receive;
+use super::wire::{Message, kind};
+
+/// The parent's end of the control socket. Closing it ends the sandbox.
+#[derive(Debug)]
+pub(super) struct Control(pub(super) OwnedFd);
+
+impl Control {
+    /// The parent's end, and the child's.
+    pub(super) fn pair() -> Result<(Self, OwnedFd), SpawnError> {
+        let mut fds = [-1; 2];
+        let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
+        // SAFETY: the array is live for the call and holds two numbers.
+        if unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) } != 0 {
+            let error = io::Error::last_os_error();
+            return Err(SpawnError::new(
+                FailedStep::Resources("a control socket"),
+                error,
+            ));
+        }
+        // SAFETY: the kernel has just made these descriptors, and nobody else knows them.
+        let [ours, theirs] = fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        Ok((Self(ours), theirs))
+    }
+
+    pub(super) fn say(&self, message: &Message) -> io::Result<()> {
+        raw::send(self.0.as_raw_fd(), message.bytes())
+            .map(drop)
+            .map_err(io::Error::from_raw_os_error)
+    }
+
+    /// Sends `message` and descriptors, of which there are at most
+    /// [`MOST_FDS`](super::wire::MOST_FDS).
+    pub(super) fn say_with(&self, message: &Message, fds: &[RawFd]) -> io::Result<()> {
+        let len = size_of_val(fds);
+        // SAFETY: computes a length from a length.
+        let space = unsafe { libc::CMSG_SPACE(u32::try_from(len).unwrap_or(u32::MAX)) };
+        // Of 8 bytes each, so that it is aligned for the header at its beginning.
+        let mut room = vec![0u64; (space as usize).div_ceil(8)];
+        let bytes = message.bytes();
+        let mut vector = libc::iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        };
+        // SAFETY: all zero is a valid msghdr.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_iov = &raw mut vector;
+        header.msg_iovlen = 1;
+        header.msg_control = room.as_mut_ptr().cast();
+        header.msg_controllen = space as _;
+        // SAFETY: the control buffer is as long as CMSG_SPACE says and aligned, so its first
+        // header exists and has room for the descriptors behind it.
+        unsafe {
+            let first = libc::CMSG_FIRSTHDR(&raw const header);
+            (*first).cmsg_level = libc::SOL_SOCKET;
+            (*first).cmsg_type = libc::SCM_RIGHTS;
+            (*first).cmsg_len = libc::CMSG_LEN(u32::try_from(len).unwrap_or(u32::MAX)) as _;
+            std::ptr::copy_nonoverlapping(fds.as_ptr().cast::<u8>(), libc::CMSG_DATA(first), len);
+        }
+        loop {
+            // SAFETY: the header leads to live memory of the lengths that it gives.
+            let sent =
+                unsafe { libc::sendmsg(self.0.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL) };
+            match io::Error::last_os_error() {
+                _ if sent >= 0 => return Ok(()),
+                e if e.kind() == io::ErrorKind::Interrupted => {}
+                e => return Err(e),
+            }
+        }
+    }
+
+    /// Whether everything was heard, and nobody is left to say more.
+    pub(super) fn is_over(&self) -> bool {
+        let mut byte = 0u8;
+        let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
+        // SAFETY: the pointer is to a live byte.
+        let got = unsafe { libc::recv(self.0.as_raw_fd(), (&raw mut byte).cast(), 1, flags) };
+        got == 0 || (got < 0 && io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock)
+    }
+
+    /// The next message, without waiting for one.
+    pub(super) fn hear(&self) -> Option<Message> {
+        receive(self.0.as_raw_fd()).map(|(message, _)| message)
+    }
+
+    /// The same, with the descriptor that came with it.
+    pub(super) fn hear_file(&self) -> Option<Word> {
+        receive(self.0.as_raw_fd())
+    }
+}
+
+/// A message, and the descriptor that came with it.
+pub(super) type Word = (Message, Option<OwnedFd>);
+
+/// A way to send signals to a running sandbox from elsewhere, such as another thread.
+#[derive(Debug, Clone)]
+pub struct Signaller {
+    pub(super) control: Arc<Control>,
+    /// The sandbox's first process; none for one of many commands, whose control socket is all
+    /// that is its own.
+    pub(super) pidfd: Option<Arc<OwnedFd>>,
+    /// Whether nothing but SIGKILL is left to end the init program with. While it is false, the
+    /// command is in no process id namespace, and its group dies by the init program's hand.
+    pub(super) by_force: Arc<AtomicBool>,
+}
+
+impl Signaller {
+    /// Sends `signal` to the command, as kill(2) does.
+    ///
+    /// # Errors
+    /// What the operating system says; `BrokenPipe` if the sandbox has ended.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        let mut message = Message::new(kind::SIGNAL);
+        message.a = u32::try_from(signal)
+            .ok()
+            .filter(|n| (1..=64).contains(n))
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        self.control.say(&message)
+    }
+
+    /// Kills everything in the sandbox; without a process id namespace, the command's process
+    /// group. That it has ended already is no error.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn kill(&self) -> io::Result<()> {
+        let end = Message::new(kind::END);
+        let Some(pidfd) = &self.pidfd else {
+            return match self.control.say(&end) {
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                done => done,
+            };
+        };
+        if !self.by_force.swap(true, Ordering::AcqRel) && self.control.say(&end).is_ok() {
+            // Somebody may have stopped it, and it has to hear.
+            return send_signal(pidfd, libc::SIGCONT);
+        }
+        send_signal(pidfd, libc::SIGKILL)
+    }
+
+    /// What can be read from when there is something to hear of the end.
+    pub(super) fn as_raw_fd(&self) -> RawFd {
+        match &self.pidfd {
+            Some(pidfd) => pidfd.as_raw_fd(),
+            None => self.control.0.as_raw_fd(),
+        }
+    }
+}
+
+/// pidfd_send_signal(2): no other process can be hit, whatever became of this one.
+pub(super) fn send_signal(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
+    let none: *const libc::siginfo_t = std::ptr::null();
+    // SAFETY: the descriptor is open; a null siginfo means that of kill(2).
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            none,
+            0,
+        )
+    };
+    if sent == 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        e if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        e => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn only_a_whole_message_is_heard(
+            bytes in prop::collection::vec(any::<u8>(), 0..2 * Message::SIZE),
+            whole in any::<bool>(),
+        ) {
+            let (ours, theirs) = Control::pair().unwrap();
+            let mut bytes = bytes;
+            if whole {
+                bytes.resize(Message::SIZE, 0x5a);
+            }
+            let sent = raw::send(theirs.as_fd().as_raw_fd(), &bytes);
+            prop_assert_eq!(sent, Ok(bytes.len()));
+            match ours.hear() {
+                Some(message) => prop_assert_eq!(message.bytes(), &bytes[..]),
+                None => prop_assert_ne!(bytes.len(), Message::SIZE),
+            }
+            // It is taken out in any case: what comes behind it is heard.
+            let _ = raw::send(theirs.as_raw_fd(), Message::new(kind::STARTED).bytes());
+            prop_assert_eq!(ours.hear().map(|m| m.kind), Some(kind::STARTED));
+            prop_assert!(ours.hear().is_none());
+            drop(theirs);
+            prop_assert!(ours.hear().is_none());
+        }
+    }
+}
