@@ -267,6 +267,7 @@ impl Sandbox {
             }
             .put(&mut message);
             if pid == self.ends_with {
+                message.b = u32::from(self.is_alone());
                 let _ = raw::send(self.control, message.bytes());
                 self.end();
             }
@@ -278,6 +279,20 @@ impl Sandbox {
             raw::close(self.places[i].terminal);
             self.count -= 1;
             self.places[i] = self.places[self.count];
+        }
+    }
+
+    /// Whether no other process is left. Whatever loses its parent in a process id namespace
+    /// becomes a child of the first process, so without children there is nobody.
+    fn is_alone(&self) -> bool {
+        let args = [usize::MAX, 0, WNOHANG | WALL, 0, 0, 0];
+        loop {
+            // SAFETY: wait4(2) without a place for the status.
+            match unsafe { raw::call(nr::WAIT4, args) } {
+                Err(ECHILD) => return self.first_process,
+                Ok(0) | Err(_) => return false,
+                Ok(_) => {}
+            }
         }
     }
 

@@ -19,7 +19,7 @@ pub(super) struct Pool {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     ready: Arc<Ready>,
     state: Mutex<State>,
     changed: Condvar,
@@ -42,6 +42,19 @@ struct State {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the end of a sandbox in which nothing runs any more.
+    pub(super) fn bury(&self, child: Child) {
+        let mut state = self.lock();
+        if state.stop {
+            drop(state);
+            drop(child);
+        } else {
+            state.stale.push(child);
+            drop(state);
+            self.changed.notify_one();
+        }
     }
 
     /// Parks sandboxes as long as there are too few.
@@ -116,7 +129,10 @@ impl Pool {
             state.generation += 1;
         }
         state.failed = false;
-        let taken = state.parked.pop();
+        let mut taken = state.parked.pop();
+        if let Some(child) = &mut taken {
+            child.has_undertaker(Arc::downgrade(&self.shared));
+        }
         drop(state);
         self.shared.changed.notify_one();
         taken

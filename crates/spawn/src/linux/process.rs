@@ -6,7 +6,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use sandboxlib_config::{Limit, Limits};
@@ -18,6 +18,7 @@ use super::console::Console;
 use super::control::{Control, Signaller, Word};
 use super::limits::{self, Monitor, Urgent};
 use super::poll::{self, Interest};
+use super::pool;
 use super::wire::{Used, kind};
 use crate::ending::{self, decode, duration};
 use crate::streams::{Ends, Sink, Stream, Tap, Wish};
@@ -72,11 +73,17 @@ pub struct Child {
     killed: Option<End>,
     /// The wait status of the command, as the init program told it.
     status: Option<i32>,
+    /// What it used, as the init program told it.
+    used: Option<Used>,
     outcome: Option<Outcome>,
     /// What belongs to the run of a helper program, if it is one.
     errand: Option<Errand>,
     /// The sandbox in which it is one of many.
     host: Option<Host>,
+    /// Who buries the init program, where nobody need wait for it.
+    undertaker: Option<Weak<pool::Shared>>,
+    /// Whether the init program has said that it is the last process.
+    alone: bool,
     /// Where commands in it look up which limit ended it.
     verdict: Option<Arc<OnceLock<Limit>>>,
 }
@@ -126,9 +133,12 @@ impl Child {
             contained,
             killed: None,
             status: None,
+            used: None,
             outcome: None,
             errand: None,
             host: None,
+            undertaker: None,
+            alone: false,
             verdict: None,
         }
     }
@@ -409,6 +419,10 @@ impl Child {
                 Interest::of(out),
                 Interest::of(err),
                 Interest::of(console.as_ref().map_or(Wish::Nothing, |c| c.wants())),
+                Interest::read(match (&self.undertaker, self.status) {
+                    (Some(_), None) => self.control().0.as_raw_fd(),
+                    _ => -1,
+                }),
             ];
             let left = self
                 .next_look()
@@ -499,6 +513,7 @@ impl Child {
     fn reap(&mut self, flags: i32) -> io::Result<()> {
         let pidfd = self.handles.pidfd.clone();
         let (info, usage) = match &pidfd {
+            Some(_) if self.leaves_nobody() => (None, self.listen()),
             Some(pidfd) => match wait_id(pidfd, flags)? {
                 Some((info, usage)) => {
                     self.listen();
@@ -543,20 +558,45 @@ impl Child {
         // With it go the control groups.
         self.monitor = None;
         ending::judge(&mut outcome, limit.or(exceeded), &self.limits);
+        if let Some(undertaker) = self.undertaker.take().filter(|_| self.alone) {
+            self.leave_to(&undertaker);
+        }
         self.outcome = Some(outcome);
         Ok(())
     }
 
     /// Takes in what was said. Tells what a command used that has ended.
     fn listen(&mut self) -> Option<Used> {
-        let mut used = None;
         while let Some(message) = self.control().hear() {
             if message.kind == kind::ENDED {
                 self.status = Some(i32::from_ne_bytes(message.a.to_ne_bytes()));
-                used = Some(Used::get(&message));
+                self.used = Some(Used::get(&message));
+                self.alone = message.b == 1;
             }
         }
-        used
+        self.used
+    }
+
+    /// Where there is somebody to bury the init program: whether it has said that nobody else is
+    /// left. What it takes to end a sandbox in which nothing runs is not waited for then.
+    fn leaves_nobody(&mut self) -> bool {
+        let possible = self.undertaker.is_some() && self.monitor.is_none() && self.killed.is_none();
+        possible && self.listen().is_some() && self.alone
+    }
+
+    /// Somebody else sees to the end of the init program from here on.
+    fn leave_to(&mut self, undertaker: &Weak<pool::Shared>) {
+        let handles = self.handles.clone();
+        let left = Self::of(self.pid, handles, self.began, self.contained);
+        match undertaker.upgrade() {
+            Some(pool) => pool.bury(left),
+            None => drop(left),
+        }
+    }
+
+    /// The end of it is somebody's who has time for it.
+    pub(super) fn has_undertaker(&mut self, undertaker: Weak<pool::Shared>) {
+        self.undertaker = Some(undertaker);
     }
 
     /// Of one of many commands there is nothing to hear any more when it has ended, and nothing at

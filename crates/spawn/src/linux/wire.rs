@@ -36,7 +36,8 @@ pub(crate) mod kind {
     pub(crate) const EXEC_FAILED: u32 = 2;
     /// Init to parent: the command runs and is process `a` inside.
     pub(crate) const STARTED: u32 = 3;
-    /// Init to parent: the command ended with wait status `a`; `text` is a [`super::Used`].
+    /// Init to parent: the command ended with wait status `a`; `text` is a [`super::Used`]. If `b`
+    /// is 1, nothing but the init program is left, and it ends.
     pub(crate) const ENDED: u32 = 4;
     /// Init to parent: here is the parent's end of the command's terminal, a descriptor. The init
     /// program waits for [`GO`].
@@ -114,7 +115,7 @@ impl Order {
 
 /// What a command and the processes that it waited for have used (getrusage(2)).
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Used {
     /// In microseconds.
     pub(crate) user: u64,
