@@ -81,6 +81,17 @@ impl Prepared {
         report::enforcement(py, self.0.enforcement())
     }
 
+    /// Keeps up to `count` sandboxes ready.
+    fn warm(&self, py: Python<'_>, count: usize) -> PyResult<()> {
+        let kept = py.detach(|| self.0.warm(count));
+        kept.map_err(|error| failure::exception(py, &error))
+    }
+
+    /// How many stand ready.
+    fn warmed(&self) -> usize {
+        self.0.warmed()
+    }
+
     /// Starts a command.
     fn start(&self, py: Python<'_>, run: Run) -> PyResult<Child> {
         let mut argv = run.argv.iter();

@@ -255,6 +255,9 @@ class Sandbox(_Runs):
 class Prepared(_Runs):
     enforcement: Enforcement
     def __init__(self, sandbox: Sandbox, native: Any) -> None: ...
+    def warm(self, count: int) -> None: ...
+    @property
+    def warmed(self) -> int: ...
 
 class Popen:
     args: _Words

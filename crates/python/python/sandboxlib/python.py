@@ -356,7 +356,8 @@ class PythonSandbox(_Calls):
         return _Interpreter(self._prepared, self._argv, self._setup)
 
     def _fill(self):
-        # Later: sandboxes that the library itself keeps ready (`Prepared::warm`).
+        # An interpreter that has started is ahead of a sandbox that merely stands ready
+        # (`Prepared.warm`), by most of what a call would take.
         while True:
             with self._lock:
                 if len(self._spare) >= self._ahead:
