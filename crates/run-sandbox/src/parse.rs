@@ -13,6 +13,7 @@ use sandboxlib::config::{
 use sandboxlib::core::CapSet;
 
 use crate::options::{Id, OPTIONS, Opt};
+use crate::session::{self, Place};
 
 /// What the user wants from this program.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ pub(crate) struct Args {
     pub(crate) report: Option<PathBuf>,
     pub(crate) report_format: ReportFormat,
     pub(crate) verbose: bool,
+    pub(crate) place: Place,
 }
 
 /// How a plan is shown.
@@ -70,7 +72,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
     let mut sandbox = None;
     let mut dashes = false;
     let mut doctor = None;
-    let mut options = 0;
+    let mut given = Vec::new();
     loop {
         if let Some(mut raw) = parser.try_raw_args()
             && raw.next_if(|word| word == "--").is_some()
@@ -97,7 +99,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
                 .find(|opt| opt.long.contains(&long))
                 .ok_or_else(|| unknown(long))?,
         };
-        options += 1;
+        given.push(opt);
         match opt.id {
             // The short one is for people who know the options and forgot how one is spelt.
             Id::Help => return Ok(Invocation::Help { long: !short }),
@@ -126,13 +128,18 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
         Err(e) => return Err(e.to_string()),
     };
     if let Some(format) = doctor {
-        if options > 1 || sandbox.is_some() || !rest.is_empty() {
+        if given.len() > 1 || sandbox.is_some() || !rest.is_empty() {
             return Err(
                 "--doctor looks at the host and stands alone: without SANDBOX and other options"
                     .to_owned(),
             );
         }
         return Ok(Invocation::Doctor(format));
+    }
+    if let Place::In(_) = args.place {
+        session::check(&args.place, &given, None)?;
+        session::command(&mut args, sandbox, rest);
+        return Ok(Invocation::Run(Box::new(args)));
     }
     if dashes && args.config.is_none() && !rest.is_empty() {
         sandbox = Some(rest.remove(0));
@@ -155,6 +162,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
             _ => {}
         }
     }
+    session::check(&args.place, &given, rest.first())?;
     if !rest.is_empty() {
         args.settings.command = Some(rest);
     }
@@ -354,6 +362,8 @@ fn take(
                 _ => ControlGroups::Below(word.into()),
             });
         }
+        Id::Session => args.place = Place::Serve(given.host_path(0)?),
+        Id::In => args.place = Place::In(given.host_path(0)?),
         Id::Config => {
             if args.config.replace(given.host_path(0)?).is_some() {
                 return Err(given.wrong("only one file can be read"));

@@ -24,6 +24,7 @@ mod caller;
 mod ending;
 mod helper;
 mod limits;
+mod lock;
 mod prepared;
 mod rehearsal;
 mod run;
@@ -33,13 +34,15 @@ mod words;
 
 pub use caller::{caller_homes, caller_ids};
 pub use helper::find_helper;
+pub use lock::try_lock;
 pub use prepared::Prepared;
 pub use rehearsal::{Rehearsal, hints};
 pub use run::{Run, Stdio};
 pub use signals::block_signals;
-pub use streams::Stream;
+pub use streams::{RelayEvent, Stream};
 pub use system::{
-    Child, HostView, OS, Session, Signaller, diagnose, diagnose_command, doctor, facts,
+    Child, HostView, OS, Relay, Session, Signaller, diagnose, diagnose_command, doctor, facts,
+    peer_uid, receive_with_fds, send_with_fds,
 };
 
 /// The signals that a program which stands for a sandboxed command passes on to it when it gets

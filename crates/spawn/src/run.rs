@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use sandboxlib_config::SandboxPath;
+use sandboxlib_core::ProcessLimits;
 
 /// Where a standard stream of the command leads.
 #[derive(Debug, Default)]
@@ -65,6 +66,9 @@ pub struct Run {
     pub stderr: Stdio,
     /// Further files, and the descriptor numbers, from 3 up, under which the command has them.
     pub fds: Vec<(OwnedFd, i32)>,
+    /// Limits of each of its processes, besides those of the sandbox: of two the lower holds. A
+    /// helper program takes none, nor is there a way for them where there is no init program.
+    pub limits: ProcessLimits,
 }
 
 impl Run {
@@ -80,6 +84,7 @@ impl Run {
             stdout: Stdio::Inherit,
             stderr: Stdio::Inherit,
             fds: Vec::new(),
+            limits: ProcessLimits::default(),
         }
     }
 
@@ -101,6 +106,7 @@ impl Run {
                 .iter()
                 .map(|(fd, number)| Ok((fd.try_clone()?, *number)))
                 .collect::<io::Result<_>>()?,
+            limits: self.limits,
         })
     }
 

@@ -1,6 +1,7 @@
 //! A sandbox that stays up for many commands.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -90,13 +91,24 @@ impl Session {
         self.end()
     }
 
-    fn end(&self) -> io::Result<Outcome> {
+    /// Ends it as [`close`](Self::close) does, while others may still use it.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn end(&self) -> io::Result<Outcome> {
         let mut sandbox = lock(&self.sandbox);
         if let Some(outcome) = sandbox.try_wait()? {
             return Ok(outcome);
         }
         sandbox.kill()?;
         sandbox.wait()
+    }
+}
+
+/// Can be read from (poll(2)) when the sandbox has ended.
+impl AsFd for Session {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.host.ended()
     }
 }
 

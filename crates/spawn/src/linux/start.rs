@@ -10,11 +10,13 @@ use std::path::Path;
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use sandboxlib_core::{ExecProblem, FailedStep, IdRange, MapWriter, NamespaceSet, SpawnError};
+use sandboxlib_core::{
+    ExecProblem, FailedStep, IdRange, MapWriter, NamespaceSet, ProcessLimits, SpawnError,
+};
 
 use super::dumpable::Dumpable;
 use super::limits::{Groups, Monitor, Urgent, go_first, nice};
-use super::lower::{Lowered, map_text};
+use super::lower::{Lowered, map_text, process_limits};
 use super::ops::{Action, Call, Op};
 use super::order::Order;
 use super::passing::{Moves, Passing, above, duplicate};
@@ -35,7 +37,7 @@ pub(super) fn start(ready: &Ready, pool: Option<&Pool>, run: &Run) -> Result<Chi
     let (lowered, steps) = (&ready.lowered, &*ready.script.steps);
     let (passing, ends) = Passing::open(run)?;
     if let Some(pool) = pool.filter(|_| ready.suits(&passing)) {
-        let order = order(lowered, run, &passing.pairs()?)?;
+        let order = order(lowered, steps, run, &passing.pairs()?)?;
         while let Some(parked) = pool.take() {
             match start_parked(parked, ready, &order, run) {
                 // Somebody has killed it while it waited.
@@ -46,7 +48,7 @@ pub(super) fn start(ready: &Ready, pool: Option<&Pool>, run: &Run) -> Result<Chi
     }
     let top = run.fds.iter().map(|(_, to)| *to).max().unwrap_or(2).max(2);
     let moves = passing.moves(top)?;
-    let order = order(lowered, run, &[])?;
+    let order = order(lowered, steps, run, &[])?;
     bear(lowered, steps, &moves, top, Some((run, &order))).map(|child| child.with(ends))
 }
 
@@ -82,7 +84,7 @@ pub(super) fn start_in(
     run: &Run,
 ) -> Result<Child, SpawnError> {
     let (passing, ends) = Passing::open(run)?;
-    let order = order(lowered, run, &passing.pairs()?)?;
+    let order = order(lowered, steps, run, &passing.pairs()?)?;
     let (control, theirs) = Control::pair()?;
     order
         .send(host.control(), Some(&theirs))
@@ -93,8 +95,23 @@ pub(super) fn start_in(
     Ok(child.with(ends))
 }
 
-fn order(lowered: &Lowered, run: &Run, pairs: &[(RawFd, RawFd)]) -> Result<Order, SpawnError> {
-    let limits = lowered.limits.as_ref().map_or(c"", |(limits, _)| limits);
+fn order(
+    lowered: &Lowered,
+    steps: &[sandboxlib_core::Step],
+    run: &Run,
+    pairs: &[(RawFd, RawFd)],
+) -> Result<Order, SpawnError> {
+    let own;
+    let limits = if run.limits == ProcessLimits::default() {
+        lowered.limits.as_ref().map_or(c"", |(limits, _)| limits)
+    } else {
+        let sandboxs = steps.iter().find_map(|step| match step {
+            sandboxlib_core::Step::ProcessLimits(limits) => Some(*limits),
+            _ => None,
+        });
+        own = process_limits(&run.limits.and(sandboxs.unwrap_or_default()))?;
+        &own
+    };
     let nice = lowered.tree.as_ref().map_or(0, |_| nice());
     let nice = u32::try_from(nice).unwrap_or(0);
     Order::new(run, limits, nice, pairs)
@@ -434,6 +451,11 @@ fn hear(
             message.a = lowered.filter.as_ref().map_or(tail.init, |f| f.step);
             message.b = Call::Seccomp as u32;
             Err(step_error(&message, tail, steps, run))
+        }
+        // The command's own, which are no step.
+        kind::LIMITS_FAILED if lowered.limits.is_none() => {
+            let source = io::Error::from_raw_os_error(message.errno);
+            Err(resources("the limits of the command")(source))
         }
         kind::LIMITS_FAILED => {
             message.a = lowered.limits.as_ref().map_or(tail.init, |(_, step)| *step);
