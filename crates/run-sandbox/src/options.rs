@@ -733,7 +733,7 @@ pub(crate) const EXIT_STATUS: &[(&str, &str)] = &[
     ("124", "the time was up"),
     (
         "137",
-        "COMMAND came to another limit, and had not ended with a status of its own",
+        "COMMAND came to another limit, without a status of its own",
     ),
     (
         "125",

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use sandboxlib::config::{Config, SandboxPath};
-use sandboxlib::core::{Enforcement, Outcome};
+use sandboxlib::core::{End, Enforcement, HeldLimit, KillScope, Outcome};
 use sandboxlib::spawn::{self, Relay, RelayEvent, SIGNALS_TO_FORWARD};
 use sandboxlib::{Child, Limit, Means, Prepared, Session, Signaller, Stdio};
 
@@ -20,7 +20,6 @@ use super::socket::{self, Served};
 use super::wire::{self, Reply, Request, Word};
 use crate::explain;
 use crate::render::Failure;
-use crate::report::Held;
 use crate::settings::{self, system};
 
 /// How long a client may take to say what it wants, and to take what is said to it.
@@ -47,6 +46,16 @@ struct Server {
     defaults: Defaults,
     clients: Mutex<usize>,
     gone: Condvar,
+}
+
+impl Server {
+    /// Whether the session is over now that a command has ended so.
+    fn ended_with(&self, outcome: &Outcome) -> bool {
+        // What came to a limit of the whole is about to end, and may not be waited for yet.
+        let whole = |limit| matches!(limit, Limit::CpuTime | Limit::Memory | Limit::Processes);
+        matches!(outcome.end, End::Limit(limit) if whole(limit))
+            || !matches!(self.session.try_wait(), Ok(None))
+    }
 }
 
 /// A client that counts.
@@ -183,7 +192,7 @@ fn attend(server: &Server, stream: &UnixStream) {
         let reply = match child.wait() {
             Ok(outcome) => Reply::Ended {
                 outcome: (&outcome).into(),
-                session: !matches!(server.session.try_wait(), Ok(None)),
+                session: server.ended_with(&outcome),
             },
             Err(error) => Reply::Failed(Failure::from(error).told()),
         };
@@ -237,18 +246,22 @@ fn start(server: &Server, request: Request, fds: Vec<OwnedFd>) -> Result<(Child,
         };
     }
     let child = command.spawn()?;
-    let mut held = Held::from(enforcement);
+    let mut enforcement = enforcement.clone();
+    // What else it has started lives on.
+    enforcement.kill_scope = KillScope::ProcessGroup;
     for limit in limits.set() {
         let by = match limit {
             Limit::Wall => Means::Supervisor,
             _ => Means::Rlimit,
         };
-        held.add_limit(limit, by);
+        if !enforcement.limits.iter().any(|held| held.limit == limit) {
+            enforcement.limits.push(HeldLimit { limit, by });
+        }
     }
     let reply = Reply::Started {
         backend: enforcement.backend.to_owned(),
-        held: Box::new(held),
-        lines: explain::enforcement(enforcement),
+        held: Box::new((&enforcement).into()),
+        lines: explain::enforcement(&enforcement),
         pid: session.id(),
     };
     Ok((child, reply))
