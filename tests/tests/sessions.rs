@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sandboxlib::{
-    Command, ControlGroups, End, Limit, Root, Sandbox, SandboxPath, Session, Stdio, Stream,
+    Command, ControlGroups, End, Limit, Limits, Root, Sandbox, SandboxPath, Session, Stdio, Stream,
 };
 use sandboxlib_tests::TinyRoot;
 use sandboxlib_tests::watch::{in_pid_namespace, within};
@@ -260,6 +260,32 @@ fn a_limit_of_the_whole_ends_it_and_every_command_says_so() {
     assert_eq!(ended.unwrap().end, End::Limit(Limit::CpuTime));
     let refused = sh(&session, "true").output().unwrap_err();
     assert!(refused.to_string().contains("ended"), "{refused}");
+}
+
+#[test]
+fn a_command_has_limits_of_its_own_below_those_of_the_sandbox() {
+    let Some(root) = TinyRoot::new() else { return };
+    let mut limits = Limits::default();
+    limits.open_files = Some(50);
+    let session = sandbox(&root).limits(limits).session().unwrap();
+    let files = |most, core| {
+        let mut limits = Limits::default();
+        (limits.open_files, limits.core) = (most, core);
+        let mut command = sh(&session, "ulimit -n; ulimit -c");
+        command.limits(limits);
+        prints(command)
+    };
+    assert!(files(None, None).starts_with("50\n"));
+    assert_eq!(files(Some(20), Some(0)), "20\n0\n");
+    assert_eq!(files(Some(90), Some(0)), "50\n0\n");
+    let mut limits = Limits::default();
+    limits.file_size = Some(1000);
+    let mut command = sh(&session, "head -c 2000 /dev/zero >/tmp/x");
+    let output = command.limits(limits).output().unwrap();
+    assert_eq!(output.outcome.end, End::Limit(Limit::FileSize));
+    limits.memory = Some(1 << 30);
+    let refused = sh(&session, "true").limits(limits).output().unwrap_err();
+    assert!(refused.to_string().contains("as a whole"), "{refused}");
 }
 
 #[test]

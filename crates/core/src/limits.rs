@@ -282,6 +282,33 @@ impl ProcessLimits {
         };
         (wanted != Self::default()).then_some(wanted)
     }
+
+    /// Both these and `others`: of two the lower.
+    #[must_use]
+    pub fn and(self, others: Self) -> Self {
+        let lower = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+        Self {
+            file_size: lower(self.file_size, others.file_size),
+            open_files: lower(self.open_files, others.open_files),
+            stack: lower(self.stack, others.stack),
+            core: lower(self.core, others.core),
+            cpu_seconds: lower(self.cpu_seconds, others.cpu_seconds),
+            processes: lower(self.processes, others.processes),
+        }
+    }
+
+    /// Those of `limits` that are of each process, as they are.
+    #[must_use]
+    pub fn of(limits: &Limits) -> Self {
+        Self {
+            file_size: limits.file_size,
+            open_files: limits.open_files,
+            stack: limits.stack,
+            core: limits.core,
+            cpu_seconds: None,
+            processes: None,
+        }
+    }
 }
 
 impl fmt::Display for ProcessLimits {

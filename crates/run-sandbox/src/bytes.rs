@@ -1,9 +1,9 @@
 //! How paths, arguments and variables, which are bytes, are shown as text.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::io::{self, Read as _};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt as _};
 use std::path::Path;
 
 /// A message as one line: whatever it quotes, and wherever that comes from, nothing in it can
@@ -92,6 +92,21 @@ pub(crate) fn escaped(bytes: impl AsRef<OsStr>) -> String {
     text
 }
 
+/// The bytes that [`escaped`] has written; `None` if it cannot have written this.
+pub(crate) fn unescaped(text: &str) -> Option<OsString> {
+    let mut parts = text.split('\\');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let digits = part.strip_prefix('x')?.get(..2)?;
+        if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend_from_slice(&part.as_bytes()[3..]);
+    }
+    Some(OsString::from_vec(bytes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,5 +148,12 @@ mod tests {
             "a\\xffb".replace("ffb", "ff\\xc3b")
         );
         assert_eq!(escaped("\\xff"), "\\x5cxff");
+        for bytes in [&b""[..], b"a\xc3\xa9\n", b"a\xff\xc3b", b"\\xff\\", b"\\"] {
+            let bytes = OsStr::from_bytes(bytes);
+            assert_eq!(unescaped(&escaped(bytes)).as_deref(), Some(bytes));
+        }
+        for text in ["\\", "\\x", "\\x1", "\\xg0", "\\x+1", "a\\n", "\\x1\u{e9}"] {
+            assert_eq!(unescaped(text), None, "{text}");
+        }
     }
 }

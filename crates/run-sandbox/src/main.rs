@@ -13,21 +13,24 @@ mod overlay;
 mod parse;
 mod render;
 mod report;
+mod session;
 mod settings;
 mod terminal;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use sandboxlib::core::{End, Enforcement, Outcome};
+use sandboxlib::core::{End, Outcome};
 use sandboxlib::image::EventHandler;
 use sandboxlib::spawn::SIGNALS_TO_FORWARD;
-use sandboxlib::{Error, Sandbox};
-use sandboxlib::{Limit, Overlay, Root, Stdio};
+use sandboxlib::{Error, Limit, Overlay, Root, Sandbox, SandboxPath, Stdio};
 
 use crate::parse::{Args, Format, Invocation};
 use crate::render::Failure;
-use crate::report::{More, Report, Target};
+use crate::report::{More, Ran, Report, Target};
+use crate::session::Place;
 use crate::settings::{Caller, Run};
 
 /// The status of a command whose time was up, as timeout(1) has it.
@@ -67,22 +70,24 @@ fn run(mut args: Args) -> Result<u8, Failure> {
         .map(|path| Target::open(&path))
         .transpose()?;
     let format = args.report_format;
-    let result = run_or_explain(args);
+    let result = match std::mem::take(&mut args.place) {
+        Place::Own => run_or_explain(args, None),
+        Place::Serve(socket) => run_or_explain(args, Some(&socket)),
+        Place::In(socket) => run_in(args, &socket),
+    };
     let Some(target) = report else {
         return result.map(|(status, _)| status);
     };
-    let content = match &result {
-        Ok((_, Some((enforcement, outcome, more)))) => {
-            Report::finished(enforcement, outcome).with(more.clone())
-        }
-        Ok((_, None)) => Report::default(),
-        Err(failure) => Report::failed(failure),
+    let (content, result) = match result {
+        Ok((status, Some(ran))) => (Report::finished(ran), Ok(status)),
+        Ok((status, None)) => (Report::default(), Ok(status)),
+        Err(failure) => (Report::failed(&failure), Err(failure)),
     };
     if let Err(e) = target.write(&content, format) {
         // The command has run, and its status is worth more.
         say(&format!("--report: cannot write: {}", settings::system(&e)));
     }
-    result.map(|(status, _)| status)
+    result
 }
 
 /// Tells what works here. The status says whether anything can isolate fully.
@@ -109,9 +114,62 @@ fn list(format: Format) -> Result<u8, Failure> {
     print(&text)
 }
 
-type Finished = (u8, Option<(Enforcement, Outcome, More)>);
+type Finished = (u8, Option<Ran>);
 
-fn run_or_explain(mut args: Args) -> Result<Finished, Failure> {
+/// Runs a command in a session that another process serves.
+fn run_in(args: Args, socket: &Path) -> Result<Finished, Failure> {
+    let wall = args.settings.limits.wall;
+    let tell = |line: &str| {
+        if args.verbose {
+            say(line);
+        }
+    };
+    let done = session::run(socket, args.settings, tell)?;
+    let outcome = &done.ran.outcome;
+    if done.session && !matches!(outcome.end, End::Exited(_)) {
+        say("the session has ended; everything in it was killed");
+    }
+    say_limit(outcome, wall, "the command was killed");
+    if args.verbose {
+        say(&usage(outcome));
+    }
+    Ok((status(outcome), Some(done.ran)))
+}
+
+/// Serves a session until its end.
+fn serve(
+    prepared: sandboxlib::Prepared,
+    run: Run,
+    cwd: Option<SandboxPath>,
+    socket: &Path,
+) -> Result<Finished, Failure> {
+    if run.config.limits.output.is_some() {
+        let message = "a limit of output is about one command: give it to run-sandbox --in, not \
+                       with --session";
+        return Err(message.to_owned().into());
+    }
+    let defaults = session::Defaults {
+        environment: run.environment,
+        cwd,
+    };
+    let done = session::serve(prepared, run.config, defaults, socket)?;
+    let status = match (done.signal, done.outcome.end) {
+        (Some(signal), _) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
+        (None, End::Limit(_)) => {
+            say_limit(&done.outcome, None, KILLED_ALL);
+            status(&done.outcome)
+        }
+        (None, _) => {
+            say("the sandbox was killed");
+            status(&done.outcome)
+        }
+    };
+    let ran = Ran::new(&done.enforcement, done.outcome);
+    Ok((status, Some(ran)))
+}
+
+/// Sets a sandbox up and runs the command, or serves a session on `socket`.
+fn run_or_explain(mut args: Args, socket: Option<&Path>) -> Result<Finished, Failure> {
     if let Some(path) = &args.seccomp {
         args.settings.seccomp = Some(file::seccomp(path)?);
     }
@@ -129,6 +187,7 @@ fn run_or_explain(mut args: Args) -> Result<Finished, Failure> {
     let overlay_was_asked_for =
         settings.overlay == Some(true) || settings.overlay_changes.is_some();
     let (settings, mut image) = image::open(settings)?;
+    let cwd = settings.cwd.clone();
     let mut run = settings::settle(settings, &Caller::current())?;
     if let Some(Overlay::Keep(dir)) = &run.config.overlay
         && args.explain.is_none()
@@ -165,7 +224,8 @@ fn run_or_explain(mut args: Args) -> Result<Finished, Failure> {
         if let Some(image) = &image {
             image.note(&mut check.enforcement);
         }
-        settings::check_directory(&run, &check.enforcement.hidden)?;
+        let hidden = &check.enforcement.hidden;
+        settings::check_directory(&run.config, run.callers_directory.as_ref(), hidden)?;
         let plan = match format {
             Format::Text => explain::text(&run, &check, image.as_ref()),
             Format::Json => explain::json(&run, &check, image.as_ref())
@@ -174,7 +234,6 @@ fn run_or_explain(mut args: Args) -> Result<Finished, Failure> {
         return Ok((print(&plan)?, None));
     }
     let prepared = sandbox.prepare().map_err(place)?;
-    settings::check_directory(&run, &prepared.enforcement().hidden)?;
     let mut enforcement = prepared.enforcement().clone();
     if let Some(image) = &image {
         image.note(&mut enforcement);
@@ -191,23 +250,21 @@ fn run_or_explain(mut args: Args) -> Result<Finished, Failure> {
             .for_each(|line| say(line));
     }
     let handlers = image.as_ref().map_or(&[][..], |image| &image.handlers);
+    if let Some(socket) = socket {
+        if !handlers.is_empty() {
+            let message = "the image has event handlers, which are about one command, and                            --session serves many: run it without --session";
+            return Err(message.to_owned().into());
+        }
+        return serve(prepared, run, cwd, socket);
+    }
+    let hidden = &prepared.enforcement().hidden;
+    settings::check_directory(&run.config, run.callers_directory.as_ref(), hidden)?;
     handle("pre-start", handlers, &prepared, &run)?;
     let outcome = start_and_wait(&prepared, &run)?;
     if let Err(failure) = handle("post-stop", handlers, &prepared, &run) {
         say_failure(&failure);
     }
-    match outcome.end {
-        End::Limit(Limit::Wall) => {
-            let time = run.config.limits.wall.unwrap_or_default();
-            say(&format!(
-                "the time of {time:?} was up; everything in the sandbox was killed"
-            ));
-        }
-        End::Limit(limit) => say(&format!(
-            "the limit of {limit} was reached; everything in the sandbox was killed"
-        )),
-        _ => {}
-    }
+    say_limit(&outcome, run.config.limits.wall, KILLED_ALL);
     if args.verbose {
         say(&usage(&outcome));
     }
@@ -222,7 +279,9 @@ fn run_or_explain(mut args: Args) -> Result<Finished, Failure> {
         changes.list().iter().for_each(|c| say(&overlay::line(c)));
         more.changes = Some(changes.list().iter().map(Into::into).collect());
     }
-    Ok((status(&outcome), Some((enforcement, outcome, more))))
+    let mut ran = Ran::new(&enforcement, outcome);
+    ran.more = more;
+    Ok((status(&ran.outcome), Some(ran)))
 }
 
 fn sandbox(run: &Run) -> Sandbox {
@@ -256,6 +315,19 @@ fn handle(
         }
     }
     Ok(())
+}
+
+const KILLED_ALL: &str = "everything in the sandbox was killed";
+
+/// Says which limit ended it, if one did, and what came of that.
+fn say_limit(outcome: &Outcome, wall: Option<Duration>, then: &str) {
+    match (outcome.end, wall) {
+        (End::Limit(Limit::Wall), Some(time)) => {
+            say(&format!("the time of {time:?} was up; {then}"));
+        }
+        (End::Limit(limit), _) => say(&format!("the limit of {limit} was reached; {then}")),
+        _ => {}
+    }
 }
 
 fn start_and_wait(prepared: &sandboxlib::Prepared, run: &Run) -> Result<Outcome, Failure> {

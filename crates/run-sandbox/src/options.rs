@@ -81,6 +81,7 @@ pub(crate) enum Id {
     Help,
     HostSecrets,
     Hostname,
+    In,
     NoLandlock,
     Image,
     ImageCache,
@@ -109,6 +110,7 @@ pub(crate) enum Id {
     RoBind,
     Root,
     Seccomp,
+    Session,
     Share,
     Size,
     Stack,
@@ -711,6 +713,33 @@ pub(crate) const OPTIONS: &[Opt] = &[
              The default is auto: below the caller's own groups where it may. Where there are \
              none, as with none, the processes are looked at every few milliseconds. --report \
              says what held each limit.",
+    ),
+    option(
+        Id::Session,
+        Group::Run,
+        &["session"],
+        &["SOCKET"],
+        "serve one sandbox for many commands on SOCKET",
+    )
+    .more(
+        "It takes no COMMAND: --in SOCKET runs them. The unix socket SOCKET is there when the \
+             sandbox is ready, is for the same user alone, and is removed at the end: when \
+             SIGTERM, SIGINT or the like comes, or the sandbox comes to a limit. Then everything \
+             in it is killed. --env, --cwd, --timeout and limits of each process hold for \
+             commands that do not say otherwise. docs/sessions.md tells more.",
+    ),
+    option(
+        Id::In,
+        Group::Run,
+        &["in"],
+        &["SOCKET"],
+        "run COMMAND in the sandbox served on SOCKET",
+    )
+    .more(
+        "There is no SANDBOX then: run-sandbox --in SOCKET -- COMMAND. It sees what the commands \
+             before have left. Options about COMMAND can be given: --cwd, --env, --inherit-env, \
+             --timeout, --kill-after, --output, --file-size, --open-files, --stack, --core, \
+             --report and -v. Those about the sandbox belong to --session.",
     ),
     option(
         Id::Config,

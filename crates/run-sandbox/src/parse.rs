@@ -13,6 +13,7 @@ use sandboxlib::config::{
 use sandboxlib::core::CapSet;
 
 use crate::options::{Id, OPTIONS, Opt};
+use crate::session::{self, Place};
 
 /// What the user wants from this program.
 #[derive(Debug)]
@@ -47,6 +48,7 @@ pub(crate) struct Args {
     pub(crate) report: Option<PathBuf>,
     pub(crate) report_format: ReportFormat,
     pub(crate) verbose: bool,
+    pub(crate) place: Place,
 }
 
 /// What is done with the cache of images.
@@ -90,7 +92,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
     let mut sandbox = None;
     let mut dashes = false;
     let (mut alone, mut cache, mut apply) = (None, None, None);
-    let mut options = 0;
+    let mut given = Vec::new();
     loop {
         if let Some(mut raw) = parser.try_raw_args()
             && raw.next_if(|word| word == "--").is_some()
@@ -117,7 +119,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
                 .find(|opt| opt.long.contains(&long))
                 .ok_or_else(|| unknown(long))?,
         };
-        options += 1;
+        given.push(opt);
         match opt.id {
             // The short one is for people who know the options and forgot how one is spelt.
             Id::Help => return Ok(Invocation::Help { long: !short }),
@@ -152,7 +154,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
             Id::List => ("is no run", Invocation::List(format)),
             _ => ("looks at the host", Invocation::Doctor(format)),
         };
-        if options > 1 || sandbox.is_some() || !rest.is_empty() {
+        if given.len() > 1 || sandbox.is_some() || !rest.is_empty() {
             let name = opt.long[0];
             return Err(format!(
                 "--{name} {what} and stands alone: without SANDBOX and other options"
@@ -162,7 +164,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
     }
     if let Some(action) = cache {
         let dir = args.settings.image.cache.take();
-        if options > 1 + usize::from(dir.is_some()) || sandbox.is_some() || !rest.is_empty() {
+        if given.len() > 1 + usize::from(dir.is_some()) || sandbox.is_some() || !rest.is_empty() {
             return Err(
                 "--cache stands alone: without SANDBOX, and no option but --image-cache".to_owned(),
             );
@@ -170,7 +172,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
         return Ok(Invocation::Cache { action, dir });
     }
     if let Some(changes) = apply {
-        return match (sandbox, options, &*rest) {
+        return match (sandbox, given.len(), &*rest) {
             (Some(target), 1, []) => Ok(Invocation::Apply {
                 changes,
                 target: target.into(),
@@ -180,6 +182,11 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
                     .to_owned(),
             ),
         };
+    }
+    if let Place::In(_) = args.place {
+        session::check(&args.place, &given, None)?;
+        session::command(&mut args, sandbox, rest);
+        return Ok(Invocation::Run(Box::new(args)));
     }
     if dashes && args.config.is_none() && !rest.is_empty() {
         sandbox = Some(rest.remove(0));
@@ -210,6 +217,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
             _ => {}
         }
     }
+    session::check(&args.place, &given, rest.first())?;
     if !rest.is_empty() {
         args.settings.command = Some(rest);
     }
@@ -453,6 +461,8 @@ fn take(
                 _ => ControlGroups::Below(word.into()),
             });
         }
+        Id::Session => args.place = Place::Serve(given.host_path(0)?),
+        Id::In => args.place = Place::In(given.host_path(0)?),
         Id::Config => {
             if args.config.replace(given.host_path(0)?).is_some() {
                 return Err(given.wrong("only one file can be read"));

@@ -6,6 +6,7 @@ use sandboxlib::config::{Feature, FeatureSet};
 use sandboxlib::core::{ExecProblem, Hint, Knob, NegotiateError, Started};
 use sandboxlib::mount::PlanError;
 use sandboxlib::{Candidate, Error};
+use serde::{Deserialize, Serialize};
 
 /// Why nothing was run.
 #[derive(Debug)]
@@ -14,6 +15,23 @@ pub(crate) enum Failure {
     Bad(String),
     /// It could not be done.
     Run(Box<Error>),
+    /// Another process says so, which serves a session.
+    Told(Told),
+}
+
+/// All that there is to know about a failure, as it is told to another process and in reports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Told {
+    /// The exit status that says so.
+    pub(crate) status: u8,
+    pub(crate) message: Vec<String>,
+    pub(crate) hints: Vec<String>,
+    pub(crate) backend: Option<String>,
+    /// Whether the command was started; `None` if that is not known.
+    pub(crate) started: Option<bool>,
+    pub(crate) step: Option<String>,
+    pub(crate) errno: Option<i32>,
 }
 
 impl From<Error> for Failure {
@@ -33,6 +51,7 @@ impl Failure {
     pub(crate) fn status(&self) -> u8 {
         match self {
             Self::Bad(_) => 125,
+            Self::Told(told) => told.status,
             Self::Run(error) => match error.exec_problem() {
                 None => 125,
                 Some(ExecProblem::NotFound) => 127,
@@ -45,6 +64,7 @@ impl Failure {
     pub(crate) fn message(&self) -> Vec<String> {
         match self {
             Self::Bad(message) => vec![message.clone()],
+            Self::Told(told) => told.message.clone(),
             Self::Run(error) => match &**error {
                 Error::Negotiate { candidates } => {
                     let mut lines = vec!["no backend can do what is asked for".to_owned()];
@@ -58,8 +78,10 @@ impl Failure {
 
     /// What may be done about it.
     pub(crate) fn hints(&self) -> Vec<String> {
-        let Self::Run(error) = self else {
-            return Vec::new();
+        let error = match self {
+            Self::Bad(_) => return Vec::new(),
+            Self::Told(told) => return told.hints.clone(),
+            Self::Run(error) => error,
         };
         let mut lines = Vec::new();
         for hint in error.hints() {
@@ -86,7 +108,46 @@ impl Failure {
     pub(crate) fn started(&self) -> Started {
         match self {
             Self::Bad(_) => Started::No,
+            Self::Told(told) => match told.started {
+                Some(true) => Started::Yes,
+                Some(false) => Started::No,
+                None => Started::Unknown,
+            },
             Self::Run(error) => error.started(),
+        }
+    }
+
+    /// All that there is to know about it.
+    pub(crate) fn told(&self) -> Told {
+        let (mut backend, mut step, mut errno) = (None, None, None);
+        match self {
+            Self::Told(told) => return told.clone(),
+            Self::Bad(_) => {}
+            Self::Run(error) => match &**error {
+                Error::Prepare { backend: name, .. } => backend = Some((*name).to_owned()),
+                Error::Spawn {
+                    backend: name,
+                    error,
+                } => {
+                    backend = Some((*name).to_owned());
+                    step = Some(error.step.to_string());
+                    errno = error.source.raw_os_error();
+                }
+                _ => {}
+            },
+        }
+        Told {
+            status: self.status(),
+            message: self.message(),
+            hints: self.hints(),
+            backend,
+            started: match self.started() {
+                Started::Yes => Some(true),
+                Started::No => Some(false),
+                Started::Unknown => None,
+            },
+            step,
+            errno,
         }
     }
 }

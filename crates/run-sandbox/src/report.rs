@@ -1,15 +1,16 @@
 //! `--report`: what happened, as JSON.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use sandboxlib::Means;
 use sandboxlib::config::Limit;
 use sandboxlib::core::{Degradation, End, Enforcement, KillScope, Outcome, Started};
-use sandboxlib::{Error, Means};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bytes::{escaped, json};
 use crate::image::About;
@@ -53,25 +54,49 @@ pub(crate) struct More {
     pub(crate) changes: Option<Vec<Changed>>,
 }
 
+/// A name: one of ours, or one that another process of this program has told.
+type Word = Cow<'static, str>;
+
+/// A run that came to an end.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) backend: String,
+    pub(crate) held: Held,
+    pub(crate) outcome: Outcome,
+    pub(crate) more: More,
+}
+
+impl Ran {
+    pub(crate) fn new(enforcement: &Enforcement, outcome: Outcome) -> Self {
+        Self {
+            backend: enforcement.backend.to_owned(),
+            held: enforcement.into(),
+            outcome,
+            more: More::default(),
+        }
+    }
+}
+
 /// What held during the run, or would.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Held {
-    enforced: Vec<&'static str>,
+    enforced: Vec<Word>,
     not_enforced: Vec<NotEnforced>,
     created_on_host: Vec<String>,
     not_masked: Vec<String>,
     hidden: Vec<String>,
-    seccomp: Option<&'static str>,
-    kill_scope: Option<&'static str>,
+    seccomp: Option<Word>,
+    kill_scope: Option<Word>,
     landlock: Option<Landlock>,
     limits: Vec<HeldLimit>,
 }
 
 /// By what a limit was held.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct HeldLimit {
-    limit: &'static str,
-    by: &'static str,
+    limit: Word,
+    by: Word,
 }
 
 #[derive(Debug, Serialize)]
@@ -81,15 +106,15 @@ struct MeasuredBy {
 }
 
 /// The second wall: which ABI the kernel has, and what that covers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Landlock {
     abi: u32,
-    covers: Vec<&'static str>,
+    covers: Vec<Word>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct NotEnforced {
-    feature: &'static str,
+    feature: Word,
     reason: String,
 }
 
@@ -104,14 +129,14 @@ struct Problem {
 impl From<&Enforcement> for Held {
     fn from(enforcement: &Enforcement) -> Self {
         let not_enforced = |d: &Degradation| NotEnforced {
-            feature: d.feature.name(),
+            feature: d.feature.name().into(),
             reason: d.reason.to_string(),
         };
         Self {
             enforced: enforcement
                 .enforced
                 .iter()
-                .map(|feature| feature.name())
+                .map(|feature| feature.name().into())
                 .collect(),
             not_enforced: enforcement.degradations.iter().map(not_enforced).collect(),
             created_on_host: enforcement
@@ -129,20 +154,32 @@ impl From<&Enforcement> for Held {
                 .iter()
                 .map(|p| escaped(p.as_path()))
                 .collect(),
-            seccomp: Some(enforcement.seccomp),
-            kill_scope: Some(kill_scope(enforcement.kill_scope)),
+            seccomp: Some(enforcement.seccomp.into()),
+            kill_scope: Some(kill_scope(enforcement.kill_scope).into()),
             landlock: enforcement.landlock.as_ref().map(|landlock| Landlock {
                 abi: landlock.abi,
-                covers: landlock.covers().collect(),
+                covers: landlock.covers().map(Word::from).collect(),
             }),
             limits: enforcement
                 .limits
                 .iter()
                 .map(|held| HeldLimit {
-                    limit: held.limit.name(),
-                    by: held.by.name(),
+                    limit: held.limit.name().into(),
+                    by: held.by.name().into(),
                 })
                 .collect(),
+        }
+    }
+}
+
+impl Held {
+    /// Adds a limit that one command has besides.
+    pub(crate) fn add_limit(&mut self, limit: Limit, by: Means) {
+        if !self.limits.iter().any(|held| held.limit == limit.name()) {
+            self.limits.push(HeldLimit {
+                limit: limit.name().into(),
+                by: by.name().into(),
+            });
         }
     }
 }
@@ -165,13 +202,19 @@ fn started(started: Started) -> &'static str {
 
 impl Report {
     /// About a run that came to an end.
-    pub(crate) fn finished(enforcement: &Enforcement, outcome: &Outcome) -> Self {
+    pub(crate) fn finished(ran: Ran) -> Self {
+        let Ran {
+            backend,
+            held,
+            outcome,
+            more,
+        } = ran;
         let limit = match outcome.end {
             End::Limit(limit) => Some(limit),
             _ => None,
         };
         Self {
-            backend: Some(enforcement.backend.to_owned()),
+            backend: Some(backend),
             started: started(outcome.started),
             pid: Some(outcome.pid),
             exit_code: outcome.exit_code,
@@ -186,43 +229,23 @@ impl Report {
                 cpu: outcome.cpu_by.name(),
                 memory: outcome.memory_by.name(),
             }),
-            held: enforcement.into(),
-            more: More::default(),
+            held,
+            more,
             error: None,
         }
     }
 
-    /// The same with what else there is to tell.
-    pub(crate) fn with(mut self, more: More) -> Self {
-        self.more = more;
-        self
-    }
-
     /// About a run that did not come to be.
     pub(crate) fn failed(failure: &Failure) -> Self {
-        let (mut backend, mut step, mut errno) = (None, None, None);
-        if let Failure::Run(error) = failure {
-            match &**error {
-                Error::Prepare { backend: name, .. } => backend = Some((*name).to_owned()),
-                Error::Spawn {
-                    backend: name,
-                    error,
-                } => {
-                    backend = Some((*name).to_owned());
-                    step = Some(error.step.to_string());
-                    errno = error.source.raw_os_error();
-                }
-                _ => {}
-            }
-        }
+        let told = failure.told();
         Self {
-            backend,
+            backend: told.backend,
             started: started(failure.started()),
             error: Some(Problem {
-                message: failure.message().join("; "),
-                step,
-                errno,
-                hints: failure.hints(),
+                message: told.message.join("; "),
+                step: told.step,
+                errno: told.errno,
+                hints: told.hints,
             }),
             ..Self::default()
         }
@@ -426,7 +449,11 @@ mod tests {
         let path = dir.path().join("report.json");
         let target = Target::open(&path).unwrap();
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        let json = written(target, &path, &Report::finished(&enforcement, &outcome));
+        let json = written(
+            target,
+            &path,
+            &Report::finished(Ran::new(&enforcement, outcome.clone())),
+        );
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         assert_eq!(
             json,
@@ -452,7 +479,8 @@ mod tests {
         outcome.user = Duration::from_millis(250);
         outcome.system = Duration::from_millis(8);
         outcome.peak_memory = Some(4096);
-        let meta = |outcome: &Outcome| Report::finished(&enforcement, outcome).isolate();
+        let meta =
+            |outcome: &Outcome| Report::finished(Ran::new(&enforcement, outcome.clone())).isolate();
         let figures = "time:0.258\ntime-wall:1.500\nmax-rss:4\n";
         assert_eq!(meta(&outcome), format!("{figures}exitcode:0\n"));
         outcome.exit_code = Some(3);

@@ -1,5 +1,6 @@
 //! The settings of the command line and of the file, made into a run.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -108,17 +109,11 @@ pub(crate) fn settle(mut settings: Settings, caller: &Caller) -> Result<Run, Str
             other => other.to_string(),
         })?;
 
-    let callers_directory = match (&config.root, &settings.cwd) {
-        (Root::Host, None) => caller.directory.as_ref(),
-        _ => None,
-    };
-    let callers_directory = callers_directory.and_then(|path| SandboxPath::new(path).ok());
-    let directory = match (settings.cwd, &callers_directory) {
-        (Some(path), _) => path,
-        (None, Some(current)) => directory(&config, current),
-        (None, None) => SandboxPath::root(),
-    };
-    let environment = environment(&settings.env, settings.inherit_env == Some(true), caller);
+    let mut environment = asked_environment(&settings, caller);
+    let (directory, callers_directory) = place(&config, settings.cwd, caller.directory.as_deref());
+    environment
+        .entry("PATH".into())
+        .or_insert_with(|| USUAL_PATH.into());
     let mut command = settings.command.unwrap_or_default().into_iter();
     let program = command.next().unwrap_or_else(|| "/bin/sh".into());
     let tty = settings.tty;
@@ -127,7 +122,7 @@ pub(crate) fn settle(mut settings: Settings, caller: &Caller) -> Result<Run, Str
         backends: settings.backend.unwrap_or_default(),
         directory,
         callers_directory,
-        environment,
+        environment: environment.into_iter().collect(),
         tty: tty.unwrap_or(caller.interactive && is_shell(&program)),
         program,
         arguments: command.collect(),
@@ -144,6 +139,25 @@ fn is_shell(program: &OsStr) -> bool {
     name.is_some_and(|name| SHELLS.iter().any(|shell| name == *shell))
 }
 
+/// The working directory: the one that was `said`, or for the host's root the caller's if it is
+/// seen there, or the root. With it the caller's, where it was up to that.
+pub(crate) fn place(
+    config: &Config,
+    said: Option<SandboxPath>,
+    callers: Option<&Path>,
+) -> (SandboxPath, Option<SandboxPath>) {
+    let callers = match (&config.root, &said) {
+        (Root::Host, None) => callers.and_then(|path| SandboxPath::new(path).ok()),
+        _ => None,
+    };
+    let directory = match (said, &callers) {
+        (Some(path), _) => path,
+        (None, Some(current)) => directory(config, current),
+        (None, None) => SandboxPath::root(),
+    };
+    (directory, callers)
+}
+
 /// What the operating system said, without the number.
 pub(crate) fn system(e: &io::Error) -> String {
     let text = e.to_string();
@@ -155,14 +169,17 @@ pub(crate) fn system(e: &io::Error) -> String {
 
 /// Refuses to run where the caller's working directory is in one of the `hidden` places and is
 /// not shown: to run in another one would surprise more. The error is a message.
-pub(crate) fn check_directory(run: &Run, hidden: &[SandboxPath]) -> Result<(), String> {
-    let Some(current) = &run.callers_directory else {
+pub(crate) fn check_directory(
+    config: &Config,
+    callers: Option<&SandboxPath>,
+    hidden: &[SandboxPath],
+) -> Result<(), String> {
+    let Some(current) = callers else {
         return Ok(());
     };
     let Some(place) = hidden.iter().find(|place| current.starts_with(place)) else {
         return Ok(());
     };
-    let config = &run.config;
     let writable = match &config.root_access {
         Some(RootAccess::ReadOnlyExcept(paths)) => &**paths,
         _ => &[],
@@ -218,11 +235,11 @@ fn directory(config: &Config, current: &SandboxPath) -> SandboxPath {
     }
 }
 
-fn environment(
-    wanted: &std::collections::BTreeMap<OsString, Option<OsString>>,
-    inherit: bool,
+/// The variables that were asked for, and TERM where there is a terminal.
+pub(crate) fn asked_environment(
+    settings: &Settings,
     caller: &Caller,
-) -> Vec<(OsString, OsString)> {
+) -> BTreeMap<OsString, OsString> {
     let callers = |name: &OsStr| {
         caller
             .environment
@@ -230,21 +247,20 @@ fn environment(
             .find(|(n, _)| n == name)
             .map(|(_, value)| value.clone())
     };
-    let mut set = std::collections::BTreeMap::new();
-    set.insert(OsString::from("PATH"), OsString::from(USUAL_PATH));
-    if inherit {
+    let mut set = BTreeMap::new();
+    if settings.inherit_env == Some(true) {
         set.extend(caller.environment.iter().cloned());
     } else if caller.terminal
         && let Some(term) = callers(OsStr::new("TERM"))
     {
         set.insert("TERM".into(), term);
     }
-    for (name, value) in wanted {
+    for (name, value) in &settings.env {
         if let Some(value) = value.clone().or_else(|| callers(name)) {
             set.insert(name.clone(), value);
         }
     }
-    set.into_iter().collect()
+    set
 }
 
 #[cfg(test)]

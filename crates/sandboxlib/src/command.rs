@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use sandboxlib_config::{Config, Limits, Root, SandboxPath};
 use sandboxlib_core::{
-    Backend, End, FailedStep, Hint, HostFacts, Knob, Launch, Outcome, SpawnError, Started,
+    Backend, End, FailedStep, Hint, HostFacts, Knob, Launch, Outcome, ProcessLimits, SpawnError,
+    Started,
 };
 use sandboxlib_spawn::{Run, Signaller, Stdio, Stream, Tty, WindowSize, hints};
 use tracing::debug_span;
@@ -29,6 +30,8 @@ pub struct Command<'p> {
     pub(crate) session: Option<&'p Arc<sandboxlib_spawn::Session>>,
     pub(crate) run: Run,
     pub(crate) limits: Limits,
+    /// Those that it does not have from the sandbox.
+    own: Limits,
 }
 
 impl<'p> Command<'p> {
@@ -38,6 +41,7 @@ impl<'p> Command<'p> {
             session: None,
             run: Run::new(program),
             limits: prepared.basis.check.limits,
+            own: Limits::default(),
         }
     }
 
@@ -144,15 +148,41 @@ impl<'p> Command<'p> {
         self
     }
 
+    /// Adds limits of this command: those that are set count instead of what was said before. Of
+    /// those that are of each process ([`Limits::file_size`], `open_files`, `stack`, `core`) and
+    /// what the sandbox has, the lower holds.
+    ///
+    /// The limits of what all processes use together are the sandbox's, and are refused by
+    /// [`spawn`](Self::spawn); and so are limits of each process where a helper program isolates.
+    pub fn limits(&mut self, limits: Limits) -> &mut Self {
+        self.run.limits = ProcessLimits::of(&limits.over(self.own));
+        self.own = limits.over(self.own);
+        self.limits = limits.over(self.limits);
+        self
+    }
+
     /// Starts the command, and returns when it runs.
     ///
     /// # Errors
     /// [`Error::Spawn`] names the step that failed; then nothing of the sandbox is left.
-    /// [`Error::Config`] if there is a limit of output that nobody could hold.
+    /// [`Error::Config`] if there is a limit that nobody could hold.
     pub fn spawn(&mut self) -> Result<Child, Error> {
         self.check_streams()?;
+        self.check_limits()?;
         let session = self.session.map(Arc::as_ref);
         start(self.basis, session, &self.run, self.limits)
+    }
+
+    /// What counts for the whole sandbox was settled when it was set up.
+    pub(crate) fn check_limits(&self) -> Result<(), Error> {
+        if self.own.counts_the_tree() {
+            let reason =
+                "limits of processor time, memory and processes hold for the sandbox as a \
+                          whole: set them on the sandbox, not on a command"
+                    .to_owned();
+            return Err(Error::Config { reason });
+        }
+        Ok(())
     }
 
     /// A limit of output is held by reading the output.

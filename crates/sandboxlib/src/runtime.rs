@@ -217,6 +217,7 @@ impl Command<'_> {
     /// Outside of a tokio runtime that has both I/O and time enabled.
     pub async fn spawn_async(&mut self) -> Result<Child, Error> {
         self.check_streams()?;
+        self.check_limits()?;
         let failed = |step, source| Error::Spawn {
             backend: self.basis.check.enforcement.backend,
             error: Box::new(SpawnError::new(step, source)),

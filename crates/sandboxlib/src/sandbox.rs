@@ -1,4 +1,5 @@
 use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -362,9 +363,26 @@ impl Session {
         self.inner.end().map_err(|e| self.not_waited(e))
     }
 
+    /// Ends it as [`close`](Self::close) does, while others may still use it: commands that run
+    /// are told by their outcome.
+    ///
+    /// # Errors
+    /// [`Error::Wait`] with what the operating system says.
+    pub fn end(&self) -> Result<Outcome, Error> {
+        self.inner.end().map_err(|e| self.not_waited(e))
+    }
+
     fn not_waited(&self, source: std::io::Error) -> Error {
         let backend = self.prepared.basis.check.enforcement.backend;
         Error::Wait { backend, source }
+    }
+}
+
+/// Can be read from (poll(2)) when the sandbox has ended; then
+/// [`try_wait`](Session::try_wait) has its outcome.
+impl AsFd for Session {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
     }
 }
 

@@ -25,6 +25,7 @@ mod descriptor;
 mod ending;
 mod helper;
 mod limits;
+mod lock;
 mod prepared;
 mod rehearsal;
 mod run;
@@ -36,13 +37,15 @@ mod words;
 pub use caller::{caller_homes, caller_ids};
 pub use descriptor::duplicate;
 pub use helper::find_helper;
+pub use lock::try_lock;
 pub use prepared::Prepared;
 pub use rehearsal::{Rehearsal, hints};
 pub use run::{Run, Stdio};
 pub use signals::block_signals;
-pub use streams::{Quota, Stream};
+pub use streams::{Quota, RelayEvent, Stream};
 pub use system::{
-    Child, HostView, OS, Session, Signaller, diagnose, diagnose_command, doctor, facts,
+    Child, HostView, OS, Relay, Session, Signaller, diagnose, diagnose_command, doctor, facts,
+    peer_uid, receive_with_fds, send_with_fds,
 };
 pub use tty::{Tty, WindowSize, restore_terminal};
 

@@ -1,5 +1,6 @@
 use sandboxlib_core::{
-    ChildScript, FailedStep, HelperArg, HelperCall, Launch, SpawnError, Started, Step,
+    ChildScript, FailedStep, HelperArg, HelperCall, Launch, ProcessLimits, SpawnError, Started,
+    Step,
 };
 
 use crate::rehearsal::Rehearsal;
@@ -52,6 +53,11 @@ impl Prepared {
     pub fn start(&self, run: &Run) -> Result<Child, SpawnError> {
         match &self.way {
             Way::Script(script) => script.start(run),
+            Way::Helper { .. } if run.limits != ProcessLimits::default() => {
+                let what = "limits of one command by a helper program".to_owned();
+                let source = std::io::Error::from(std::io::ErrorKind::Unsupported);
+                Err(SpawnError::new(FailedStep::Lower { what }, source))
+            }
             Way::Helper { script, call } => {
                 let (wrapped, errand) = helper::wrap(call, run)?;
                 let mut child = script.start(&wrapped).map_err(|mut error| {

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use sandboxlib_config::SandboxPath;
+use sandboxlib_core::ProcessLimits;
 
 use crate::tty::Tty;
 
@@ -70,6 +71,9 @@ pub struct Run {
     pub fds: Vec<(OwnedFd, i32)>,
     /// A terminal of the command's own, for the standard streams that are [`Stdio::Inherit`].
     pub tty: Option<Tty>,
+    /// Limits of each of its processes, besides those of the sandbox: of two the lower holds. A
+    /// helper program takes none, nor is there a way for them where there is no init program.
+    pub limits: ProcessLimits,
 }
 
 impl Run {
@@ -86,6 +90,7 @@ impl Run {
             stderr: Stdio::Inherit,
             fds: Vec::new(),
             tty: None,
+            limits: ProcessLimits::default(),
         }
     }
 
@@ -108,6 +113,7 @@ impl Run {
                 .map(|(fd, number)| Ok((fd.try_clone()?, *number)))
                 .collect::<io::Result<_>>()?,
             tty: self.tty.clone(),
+            limits: self.limits,
         })
     }
 

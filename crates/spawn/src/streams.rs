@@ -27,6 +27,17 @@ pub enum Stream {
     Stderr,
 }
 
+/// What a [`Relay`](crate::Relay) was woken by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelayEvent {
+    /// This signal came.
+    Signal(i32),
+    /// The descriptor with this index can be read from.
+    Ready(usize),
+    /// The command has printed more than it may.
+    TooMuchOutput,
+}
+
 /// Where a stream goes.
 pub(crate) enum Sink<'a> {
     /// It is kept.

@@ -1,7 +1,7 @@
 //! The control socket of a sandbox, and signals to it.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -42,41 +42,7 @@ impl Control {
     /// Sends `message` and descriptors, of which there are at most
     /// [`MOST_FDS`](super::wire::MOST_FDS).
     pub(super) fn say_with(&self, message: &Message, fds: &[RawFd]) -> io::Result<()> {
-        let len = size_of_val(fds);
-        // SAFETY: computes a length from a length.
-        let space = unsafe { libc::CMSG_SPACE(u32::try_from(len).unwrap_or(u32::MAX)) };
-        // Of 8 bytes each, so that it is aligned for the header at its beginning.
-        let mut room = vec![0u64; (space as usize).div_ceil(8)];
-        let bytes = message.bytes();
-        let mut vector = libc::iovec {
-            iov_base: bytes.as_ptr().cast_mut().cast(),
-            iov_len: bytes.len(),
-        };
-        // SAFETY: all zero is a valid msghdr.
-        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-        header.msg_iov = &raw mut vector;
-        header.msg_iovlen = 1;
-        header.msg_control = room.as_mut_ptr().cast();
-        header.msg_controllen = space as _;
-        // SAFETY: the control buffer is as long as CMSG_SPACE says and aligned, so its first
-        // header exists and has room for the descriptors behind it.
-        unsafe {
-            let first = libc::CMSG_FIRSTHDR(&raw const header);
-            (*first).cmsg_level = libc::SOL_SOCKET;
-            (*first).cmsg_type = libc::SCM_RIGHTS;
-            (*first).cmsg_len = libc::CMSG_LEN(u32::try_from(len).unwrap_or(u32::MAX)) as _;
-            std::ptr::copy_nonoverlapping(fds.as_ptr().cast::<u8>(), libc::CMSG_DATA(first), len);
-        }
-        loop {
-            // SAFETY: the header leads to live memory of the lengths that it gives.
-            let sent =
-                unsafe { libc::sendmsg(self.0.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL) };
-            match io::Error::last_os_error() {
-                _ if sent >= 0 => return Ok(()),
-                e if e.kind() == io::ErrorKind::Interrupted => {}
-                e => return Err(e),
-            }
-        }
+        super::rights::send(self.0.as_raw_fd(), message.bytes(), fds).map(drop)
     }
 
     /// Whether everything was heard, and nobody is left to say more.
@@ -150,9 +116,15 @@ impl Signaller {
 
     /// What can be read from when there is something to hear of the end.
     pub(super) fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl AsFd for Signaller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.pidfd {
-            Some(pidfd) => pidfd.as_raw_fd(),
-            None => self.control.0.as_raw_fd(),
+            Some(pidfd) => pidfd.as_fd(),
+            None => self.control.0.as_fd(),
         }
     }
 }
@@ -181,8 +153,6 @@ pub(super) fn send_signal(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd as _;
-
     use proptest::prelude::*;
 
     use super::*;

@@ -187,7 +187,7 @@ pub(crate) fn filter_program(filter: &SyscallFilter) -> Result<Vec<u8>, SpawnErr
 const PIDS_BY_NAMESPACE: KernelVersion = KernelVersion(6, 14);
 
 /// `RESOURCE=MOST` pairs, separated by commas.
-fn process_limits(limits: &ProcessLimits) -> Result<CString, SpawnError> {
+pub(super) fn process_limits(limits: &ProcessLimits) -> Result<CString, SpawnError> {
     let pairs = crate::limits::resources(limits);
     let pairs: Vec<String> = pairs.map(|(name, most)| format!("{name}={most}")).collect();
     text(pairs.join(","))

@@ -25,7 +25,9 @@ mod poll;
 mod pool;
 mod process;
 mod raw;
+mod relay;
 mod remount;
+mod rights;
 mod session;
 mod setup;
 mod sockets;
@@ -47,6 +49,8 @@ pub use facts::facts;
 pub(crate) use init::content;
 pub(crate) use lower::filter_program;
 pub use process::Child;
+pub use relay::Relay;
+pub use rights::{peer_uid, receive_with_fds, send_with_fds};
 pub use session::Session;
 pub use view::HostView;
 

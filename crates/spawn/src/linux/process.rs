@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -41,6 +41,11 @@ pub(super) struct Host {
 impl Host {
     pub(super) fn control(&self) -> &Control {
         &self.handles.control
+    }
+
+    /// What can be read from when the sandbox has ended.
+    pub(super) fn ended(&self) -> BorrowedFd<'_> {
+        self.handles.as_fd()
     }
 }
 
@@ -634,7 +639,7 @@ impl Child {
 }
 
 /// Waits until `fd` can be written to. False if a signal comes first that asks to end.
-fn writable(fd: RawFd, signals: Option<&poll::SignalFd>) -> io::Result<bool> {
+pub(super) fn writable(fd: RawFd, signals: Option<&poll::SignalFd>) -> io::Result<bool> {
     const ENOUGH: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
     loop {
         let signalled = signals.map_or(-1, poll::SignalFd::as_raw_fd);

@@ -1,6 +1,7 @@
 //! A sandbox that stays up for many commands.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -102,6 +103,13 @@ impl Session {
         }
         sandbox.kill()?;
         sandbox.wait()
+    }
+}
+
+/// Can be read from (poll(2)) when the sandbox has ended.
+impl AsFd for Session {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.host.ended()
     }
 }
 

@@ -10,12 +10,14 @@ use std::path::Path;
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use sandboxlib_core::{ExecProblem, FailedStep, IdRange, MapWriter, NamespaceSet, SpawnError};
+use sandboxlib_core::{
+    ExecProblem, FailedStep, IdRange, MapWriter, NamespaceSet, ProcessLimits, SpawnError,
+};
 
 use super::control::{Control, Word};
 use super::dumpable::Dumpable;
 use super::limits::{Groups, Monitor, Urgent, go_first, nice};
-use super::lower::{Lowered, map_text};
+use super::lower::{Lowered, map_text, process_limits};
 use super::ops::{Action, Call, Op};
 use super::order::Order;
 use super::passing::{Moves, Passing, above, duplicate};
@@ -40,7 +42,7 @@ pub(super) fn start(ready: &Ready, pool: Option<&Pool>, run: &Run) -> Result<Chi
     let (passing, ends) = Passing::open(run, terminal.as_mut())?;
     let terminal = terminal.as_ref();
     if let Some(pool) = pool.filter(|_| ready.suits(&passing)) {
-        let order = order(lowered, run, terminal, &passing.pairs()?)?;
+        let order = order(lowered, steps, run, terminal, &passing.pairs()?)?;
         while let Some(parked) = pool.take() {
             match start_parked(parked, ready, &order, run, terminal) {
                 // Somebody has killed it while it waited.
@@ -51,7 +53,7 @@ pub(super) fn start(ready: &Ready, pool: Option<&Pool>, run: &Run) -> Result<Chi
     }
     let top = run.fds.iter().map(|(_, to)| *to).max().unwrap_or(2).max(2);
     let moves = passing.moves(top)?;
-    let order = order(lowered, run, terminal, &[])?;
+    let order = order(lowered, steps, run, terminal, &[])?;
     let bearing = Bearing {
         lowered,
         steps,
@@ -175,7 +177,7 @@ pub(super) fn start_in(
     let mut terminal = Terminal::new(run, lowered.ptmx.as_deref())?;
     let (passing, ends) = Passing::open(run, terminal.as_mut())?;
     let terminal = terminal.as_ref();
-    let order = order(lowered, run, terminal, &passing.pairs()?)?;
+    let order = order(lowered, steps, run, terminal, &passing.pairs()?)?;
     let (control, theirs) = Control::pair()?;
     order
         .send(host.control(), Some(&theirs))
@@ -188,11 +190,22 @@ pub(super) fn start_in(
 
 fn order(
     lowered: &Lowered,
+    steps: &[sandboxlib_core::Step],
     run: &Run,
     terminal: Option<&Terminal>,
     pairs: &[(RawFd, RawFd)],
 ) -> Result<Order, SpawnError> {
-    let limits = lowered.limits.as_ref().map_or(c"", |(limits, _)| limits);
+    let own;
+    let limits = if run.limits == ProcessLimits::default() {
+        lowered.limits.as_ref().map_or(c"", |(limits, _)| limits)
+    } else {
+        let sandboxs = steps.iter().find_map(|step| match step {
+            sandboxlib_core::Step::ProcessLimits(limits) => Some(*limits),
+            _ => None,
+        });
+        own = process_limits(&run.limits.and(sandboxs.unwrap_or_default()))?;
+        &own
+    };
     let nice = lowered.tree.as_ref().map_or(0, |_| nice());
     let nice = u32::try_from(nice).unwrap_or(0);
     let terminal = terminal.map_or(c"", |terminal| &terminal.argument);
@@ -649,6 +662,11 @@ fn judge(
             message.a = lowered.filter.as_ref().map_or(tail.init, |f| f.step);
             message.b = Call::Seccomp as u32;
             Err(step_error(&message, tail, steps, run))
+        }
+        // The command's own, which are no step.
+        kind::LIMITS_FAILED if lowered.limits.is_none() => {
+            let source = io::Error::from_raw_os_error(message.errno);
+            Err(resources("the limits of the command")(source))
         }
         kind::LIMITS_FAILED => {
             message.a = lowered.limits.as_ref().map_or(tail.init, |(_, step)| *step);

@@ -8,6 +8,7 @@ mod doctor;
 mod find;
 mod poll;
 mod process;
+mod relay;
 mod seatbelt;
 mod start;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use sandboxlib_core::{
 
 pub use doctor::doctor;
 pub use process::{Child, Signaller};
+pub use relay::{Relay, peer_uid, receive_with_fds, send_with_fds};
 pub use view::HostView;
 
 pub(crate) use crate::helper::unlinked_file as content;
@@ -57,6 +59,9 @@ impl Script {
     }
 
     pub(crate) fn start(&self, run: &Run) -> Result<Child, SpawnError> {
+        if run.limits != sandboxlib_core::ProcessLimits::default() {
+            return Err(unsupported("limits of one command"));
+        }
         start::start(&self.actions, &self.script.steps, run)
     }
 
@@ -119,6 +124,14 @@ impl Session {
         match self.none {}
     }
 
+    /// Ends it, while others may still use it.
+    ///
+    /// # Errors
+    /// Never, as above.
+    pub fn end(&self) -> io::Result<Outcome> {
+        match self.none {}
+    }
+
     /// Ends it.
     ///
     /// # Errors
@@ -126,12 +139,10 @@ impl Session {
     pub fn close(self) -> io::Result<Outcome> {
         match self.none {}
     }
+}
 
-    /// Ends it, for whoever shares it with others.
-    ///
-    /// # Errors
-    /// Never, as above.
-    pub fn end(&self) -> io::Result<Outcome> {
+impl std::os::fd::AsFd for Session {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         match self.none {}
     }
 }
