@@ -126,7 +126,7 @@ fn argument(opt: &Opt) -> Arg {
         .action(ArgAction::Append)
         .value_names(opt.values.iter().copied());
     arg = arg.value_hint(match *last {
-        "FILE" => ValueHint::FilePath,
+        "FILE" | "SOCKET" => ValueHint::FilePath,
         "DIR" => ValueHint::DirPath,
         "PATH" | "DEST" => ValueHint::AnyPath,
         _ => ValueHint::Other,
