@@ -282,6 +282,16 @@ const DAMAGES: &[(&str, &str, Damage)] = &[
         },
     ),
     (
+        "what_an_overlay_takes_leaves_the_root_alone",
+        "a root that can be written instead",
+        |steps| {
+            root_access(steps, Access::ReadWrite);
+            without(steps, |step| {
+                matches!(step, Step::Mount(PlanStep::Overlay { .. }))
+            });
+        },
+    ),
+    (
         "the_command_gains_nothing",
         "every capability kept",
         |steps| {

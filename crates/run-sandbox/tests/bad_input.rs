@@ -57,7 +57,7 @@ fn listing(dir: &Path) -> Vec<OsString> {
 #[test]
 fn a_root_that_is_none() {
     assert!(refused(&[], &[], "missing").contains("cannot find SANDBOX \"missing\": No such file"));
-    assert!(refused(&[("file", "")], &[], "file").contains("is not a directory"));
+    assert!(refused(&[("file", "")], &[], "file").contains("is no image"));
     assert!(refused(&[], &[], "").contains("\"-c\" follows SANDBOX"));
 }
 

@@ -1,6 +1,6 @@
 //! The root, and what may be changed in it.
 
-use sandboxlib_config::{Feature, HiddenBy, HiddenPlace, Root, RootAccess, SandboxPath};
+use sandboxlib_config::{Feature, HiddenBy, HiddenPlace, Overlay, Root, RootAccess, SandboxPath};
 
 use crate::Case;
 use crate::case::CASE;
@@ -43,6 +43,25 @@ pub(super) const CASES: &[Case] = &[
             ("root/old", "new"),
             ("root/moved", "made"),
             ("root/gone", ""),
+        ],
+        ..CASE
+    },
+    Case {
+        name: "what_an_overlay_takes_leaves_the_root_alone",
+        needs: &[Feature::Root, Feature::Overlay],
+        files: &[("root/old", "old"), ("root/gone", "gone")],
+        config: |config, _| {
+            config.root_access = None;
+            config.overlay = Some(Overlay::Discard);
+        },
+        asks: &[
+            ("read @old", Is("old")),
+            ("write @old new", Done),
+            ("read @old", Is("new")),
+            ("write @made made", Done),
+            ("rename @made @moved", Done),
+            ("unlink @gone", Done),
+            ("stat @gone", Fails(&[ENOENT])),
         ],
         ..CASE
     },
