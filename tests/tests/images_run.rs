@@ -546,7 +546,7 @@ fn what_is_no_image_is_told() {
 /// How many rounds, as in tests/limits.
 fn rounds() -> usize {
     let said = std::env::var("SANDBOXLIB_ROUNDS").ok();
-    said.map_or(2, |text| text.parse().unwrap())
+    said.map_or(20, |text| text.parse().unwrap())
 }
 
 #[test]
