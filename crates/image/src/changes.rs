@@ -504,12 +504,17 @@ fn copy(layer: &Place, name: &[u8], new: &Stat, target: &Place) -> Result<bool, 
 fn times(stat: &Stat) -> Timestamps {
     let time = Timespec {
         tv_sec: stat.st_mtime,
-        tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
+        tv_nsec: nanoseconds(stat.st_mtime_nsec),
     };
     Timestamps {
         last_access: time,
         last_modification: time,
     }
+}
+
+/// Systems have a type each for the same number.
+fn nanoseconds<N: TryInto<i64>>(number: N) -> i64 {
+    number.try_into().unwrap_or(0)
 }
 
 /// Whoever is not root owns what it makes, and cannot give it away.

@@ -7,8 +7,6 @@ pub use sandboxlib_config as config;
 pub use sandboxlib_core as core;
 /// Mount planning: the crate `sandboxlib-mount`.
 pub use sandboxlib_mount as mount;
-/// System call filters: the crate `sandboxlib-seccomp`.
-pub use sandboxlib_seccomp as seccomp;
 /// Starting programs: the crate `sandboxlib-spawn`.
 pub use sandboxlib_spawn as spawn;
 

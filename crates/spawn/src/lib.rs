@@ -45,7 +45,7 @@ pub use signals::block_signals;
 pub use streams::{Quota, RelayEvent, Stream};
 pub use system::{
     Child, HostView, OS, Relay, Session, Signaller, diagnose, diagnose_command, doctor, facts,
-    peer_uid, receive_with_fds, send_with_fds,
+    is_system_call, peer_uid, receive_with_fds, send_with_fds, system_calls_but,
 };
 pub use tty::{Tty, WindowSize, restore_terminal};
 

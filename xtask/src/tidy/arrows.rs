@@ -34,7 +34,7 @@ fn allowed(name: &str) -> Option<Vec<&'static str>> {
         CORE => vec![CONFIG, MOUNT],
         SPAWN => [contract(), vec![SECCOMP]].concat(),
         CONFORMANCE => [contract(), vec![SPAWN]].concat(),
-        FACADE => [contract(), vec![SPAWN, SECCOMP, IMAGE], BACKENDS.to_vec()].concat(),
+        FACADE => [contract(), vec![SPAWN, IMAGE], BACKENDS.to_vec()].concat(),
         "run-sandbox" | "linux-user-chroot" => vec![FACADE],
         "sandboxlib-python" => vec![FACADE, IMAGE],
         "sandboxlib-tests" => [

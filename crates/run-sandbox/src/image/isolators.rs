@@ -8,7 +8,7 @@ use sandboxlib::config::{
 };
 use sandboxlib::core::CapSet;
 use sandboxlib::image::{ImageConfig, Isolator};
-use sandboxlib::seccomp::Arch;
+use sandboxlib::spawn::{is_system_call, system_calls_but};
 
 /// The sets of calls that the specification defines.
 const ALL: &str = "@appc.io/all";
@@ -98,7 +98,7 @@ fn calls<'a>(isolator: &str, set: &'a [String], missing: &mut Missing) -> Option
         ));
         return None;
     }
-    let (known, unknown): (Vec<&str>, Vec<&str>) = set().partition(|name| Arch::any_has(name));
+    let (known, unknown): (Vec<&str>, Vec<&str>) = set().partition(|name| is_system_call(name));
     if !unknown.is_empty() {
         let what = format!("isolator {isolator}");
         let why = format!("there are no system calls {}", unknown.join(", "));
@@ -122,9 +122,9 @@ fn action(isolator: &str, errno: Option<&str>, missing: &mut Missing) -> Seccomp
 
 /// The usual filter, with all other calls than these closed as well.
 fn retain(calls: &[&str], action: SeccompAction) -> Result<Option<Seccomp>, String> {
-    let arch = Arch::named(std::env::consts::ARCH)
-        .ok_or("the image: there are no system call filters for this processor")?;
-    rules(arch.calls_but(calls), action)
+    let others = system_calls_but(calls)
+        .ok_or("the image: there are no system call filters for this machine")?;
+    rules(others, action)
 }
 
 /// The usual filter, with these calls closed as well.

@@ -172,6 +172,19 @@ impl Filter {
     }
 }
 
+/// Whether some architecture has a system call of this name.
+#[must_use]
+pub fn is_system_call(name: &str) -> bool {
+    Arch::any_has(name)
+}
+
+/// Every system call that programs can make on this machine but those of these names, and those
+/// that do the same under another name. `None` where there are no filters for it.
+#[must_use]
+pub fn system_calls_but(names: &[&str]) -> Option<Vec<&'static str>> {
+    Some(Arch::named(std::env::consts::ARCH)?.calls_but(names))
+}
+
 /// The filter for this machine: an array of `struct sock_filter`.
 pub(crate) fn filter_program(filter: &SyscallFilter) -> Result<Vec<u8>, SpawnError> {
     let what = || format!("the system call filter: {filter}");

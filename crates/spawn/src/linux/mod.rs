@@ -48,6 +48,7 @@ pub use doctor::doctor;
 pub use facts::facts;
 pub(crate) use init::content;
 pub(crate) use lower::filter_program;
+pub use lower::{is_system_call, system_calls_but};
 pub use process::Child;
 pub use relay::Relay;
 pub use rights::{peer_uid, receive_with_fds, send_with_fds};
