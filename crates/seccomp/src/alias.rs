@@ -3,10 +3,14 @@
 //! A rule about `fcntl` that did not hold for `fcntl64` would be no rule for 32-bit programs, so
 //! what is said of a call is said of its aliases.
 
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
 /// The name under which `name` is known where there is nothing to be compatible with.
 pub(crate) fn usual(name: &str) -> &str {
-    let found = ALIASES.iter().find(|(alias, _)| *alias == name);
-    found.map_or(name, |(_, usual)| usual)
+    static INDEX: OnceLock<HashMap<&str, &str>> = OnceLock::new();
+    let index = INDEX.get_or_init(|| ALIASES.iter().copied().collect());
+    index.get(name).copied().unwrap_or(name)
 }
 
 /// A call of which the first argument says what is meant, and the others are in memory, where no

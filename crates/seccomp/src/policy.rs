@@ -1,5 +1,7 @@
 //! From rules about names to what happens to each number.
 
+use std::collections::HashMap;
+
 use sandboxlib_config::{
     Errno, Seccomp, SeccompAction, SeccompComparison, SeccompOperator, SeccompOtherwise,
 };
@@ -87,6 +89,9 @@ struct Rule<'a> {
 pub(crate) struct Policy<'a> {
     rules: Vec<Rule<'a>>,
     otherwise: SeccompAction,
+    /// Which rules name a call, by their places. There are hundreds of calls to be decided, by
+    /// whoever starts a single command too.
+    index: HashMap<&'a str, Vec<usize>>,
 }
 
 impl<'a> Policy<'a> {
@@ -94,6 +99,7 @@ impl<'a> Policy<'a> {
         let mut policy = Self {
             rules: Vec::new(),
             otherwise: SeccompAction::Allow,
+            index: HashMap::new(),
         };
         // A list of what is let through closes them by itself, and may end what tries.
         let closed_anyway = matches!(seccomp, Seccomp::StrictIo);
@@ -121,7 +127,27 @@ impl<'a> Policy<'a> {
             }
             _ => {}
         }
+        for (place, rule) in policy.rules.iter().enumerate() {
+            for call in &rule.calls {
+                policy.index.entry(*call).or_default().push(place);
+            }
+        }
         policy
+    }
+
+    /// The rules about a call, by this name or by another, in their order.
+    fn about(&self, name: &str, other: &str) -> impl Iterator<Item = &Rule<'a>> {
+        let named = |name| self.index.get(name).map_or(&[][..], Vec::as_slice);
+        let (one, two) = match name == other {
+            true => (named(name), &[][..]),
+            false => (named(name), named(other)),
+        };
+        let mut places = [one, two].concat();
+        if !two.is_empty() {
+            places.sort_unstable();
+            places.dedup();
+        }
+        places.into_iter().filter_map(|place| self.rules.get(place))
     }
 
     fn build(&mut self, allow_nested: bool) {
@@ -159,14 +185,7 @@ impl<'a> Policy<'a> {
     pub(crate) fn decide(&self, name: &str) -> Decision {
         let usual = usual(name);
         let mut clauses = Vec::new();
-        for rule in &self.rules {
-            if !rule
-                .calls
-                .iter()
-                .any(|call| *call == name || *call == usual)
-            {
-                continue;
-            }
+        for rule in self.about(name, usual) {
             if rule.clause.when == Guard::All(Vec::new()) {
                 let otherwise = rule.clause.action;
                 return Decision { clauses, otherwise }.simplify();
