@@ -80,6 +80,10 @@ fn play(
         return Err(What::Refused(degradation.reason.clone().into()));
     }
     *script = Some(describe(&launch));
+    if starts_before > 0 && matches!(launch, Launch::Helper(_)) {
+        // Who starts a helper program starts it in the same way each time.
+        return Ok(Verdict::Held);
+    }
     let prepared = Prepared::new(&launch).map_err(|error| What::Start(Box::new(error)))?;
 
     for _ in 0..starts_before {

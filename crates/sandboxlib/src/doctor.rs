@@ -58,8 +58,11 @@ fn chosen(facts: &HostFacts) -> Option<&'static str> {
 
 fn examine(backend: Arc<dyn Backend>) -> BackendFindings {
     let name = backend.name();
+    // Volumes are between an image and whoever reads it.
+    let of_backends = |feature: &&Feature| **feature != Feature::Volumes;
     let features = Feature::ALL
         .iter()
+        .filter(of_backends)
         .map(|feature| {
             let verdict = match asking_for(*feature) {
                 Some(config) => rehearse(&backend, config),

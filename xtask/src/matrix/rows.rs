@@ -151,6 +151,16 @@ pub(super) const NATURE: &[(&str, &str, &str)] = &[
         "for root the capability bounding set stays; with no_new_privs nothing is had from it",
     ),
     (
+        "bubblewrap",
+        "what_is_in_a_tmpfs_is_memory",
+        "bwrap mounts it, and what is in it is not looked at; each is bounded by the limit",
+    ),
+    (
+        "linux-user-chroot",
+        "the_size_of_files_is_limited",
+        "the program exits 1 where a signal ended the command",
+    ),
+    (
         "linux-user-chroot",
         "no_descriptor_is_open_but_those_passed",
         "the program closes those that are passed by name too",
@@ -193,7 +203,7 @@ pub(super) const NATURE: &[(&str, &str, &str)] = &[
 ];
 
 /// What a backend never enforces, in the order of [`BACKENDS`].
-pub(super) const NEVER: [&[&str]; 4] = [&[], BEYOND_CHROOT, NO_CLOCKS.1, BEYOND_CLASSIC.1];
+pub(super) const NEVER: [&[&str]; 4] = [&[], BEYOND_CHROOT, &["time", "overlay"], BEYOND_CLASSIC.1];
 
 const ALL: Expect = Expect::Works {
     lacks: &[],
@@ -226,20 +236,23 @@ const CHROOT: Expect = Expect::Works {
 const NOT_ROOT: Expect = Expect::Unusable("chroot(2) needs root");
 
 const NO_CLOCKS: (&str, &[&str]) = ("bwrap has no option for a time namespace", &["time"]);
+const NO_OVERLAYS: (&str, &[&str]) = ("the bubblewrap backend has no overlays", &["overlay"]);
 const SINGLE_ID: (&str, &[&str]) = ("bwrap maps a single id", &["subordinate"]);
 const BWRAP_ROOT: Expect = Expect::Works {
-    lacks: &[NO_CLOCKS],
+    lacks: &[NO_CLOCKS, NO_OVERLAYS],
     deviates: &[
         "the_environment_is_what_was_set",
         "the_command_gains_nothing",
         "devices_are_those_promised",
+        "what_is_in_a_tmpfs_is_memory",
     ],
 };
 const BWRAP: Expect = Expect::Works {
-    lacks: &[NO_CLOCKS, SINGLE_ID],
+    lacks: &[NO_CLOCKS, NO_OVERLAYS, SINGLE_ID],
     deviates: &[
         "the_environment_is_what_was_set",
         "devices_are_those_promised",
+        "what_is_in_a_tmpfs_is_memory",
     ],
 };
 
@@ -257,6 +270,7 @@ const BEYOND_CLASSIC: (&str, &[&str]) = (
         "cpu-time",
         "memory",
         "processes",
+        "overlay",
     ],
 );
 const CLASSIC: Expect = Expect::Works {
@@ -270,11 +284,39 @@ const CLASSIC: Expect = Expect::Works {
         "links_and_directories",
         "ipc_is_its_own",
         "a_host_name_of_its_own",
+        "the_size_of_files_is_limited",
     ],
 };
 
 const ROOT: [Expect; 4] = [ALL, CHROOT, BWRAP_ROOT, CLASSIC];
 const USER: [Expect; 4] = [ALL, NOT_ROOT, BWRAP, CLASSIC];
+
+/// Before Linux 6.6.
+const NO_LAYERS_IN_MEMORY: (&str, &[&str]) = ("keeps no attributes in memory", &["overlay"]);
+/// Before Linux 5.11.
+const NO_LAYERS: (&str, &[&str]) = ("mounts no overlay without privilege", &["overlay"]);
+
+const fn lacking(lacks: Lacks) -> Expect {
+    Expect::Works {
+        lacks,
+        deviates: &[],
+    }
+}
+
+const ROOT_6_1: [Expect; 4] = [
+    lacking(&[NO_LAYERS_IN_MEMORY]),
+    lacking(&[(CHANGES_ROOT, BEYOND_CHROOT), NO_LAYERS_IN_MEMORY]),
+    BWRAP_ROOT,
+    CLASSIC,
+];
+const USER_6_1: [Expect; 4] = [lacking(&[NO_LAYERS_IN_MEMORY]), NOT_ROOT, BWRAP, CLASSIC];
+const ROOT_5_10: [Expect; 4] = [
+    lacking(&[NO_LAYERS]),
+    lacking(&[(CHANGES_ROOT, BEYOND_CHROOT), NO_LAYERS]),
+    BWRAP_ROOT,
+    CLASSIC,
+];
+const USER_5_10: [Expect; 4] = [lacking(&[NO_LAYERS]), NOT_ROOT, BWRAP, CLASSIC];
 
 const SWITCHED_OFF: Expect = Expect::Unusable("user.max_user_namespaces is 0");
 const FILTER: Expect = Expect::Unusable("runs under a system call filter");
@@ -363,6 +405,7 @@ pub(super) const ROWS: &[Row] = &[
                             "mask",
                             "pid",
                             "host-secrets",
+                            "overlay",
                         ],
                     ),
                 ],
@@ -392,13 +435,14 @@ pub(super) const ROWS: &[Row] = &[
             },
             // bwrap as root makes no user namespace, and the one that it is in may have its /proc.
             Expect::Works {
-                lacks: &[NO_CLOCKS, (ONE_ID, &["subordinate"])],
+                lacks: &[NO_CLOCKS, NO_OVERLAYS, (ONE_ID, &["subordinate"])],
                 deviates: &[
                     "the_environment_is_what_was_set",
                     "the_command_gains_nothing",
                     "devices_are_those_promised",
                     "a_user_namespace_of_its_own",
                     "ids_as_asked_for",
+                    "what_is_in_a_tmpfs_is_memory",
                 ],
             },
             Expect::Works {
@@ -414,6 +458,7 @@ pub(super) const ROWS: &[Row] = &[
                     "links_and_directories",
                     "ipc_is_its_own",
                     "a_host_name_of_its_own",
+                    "the_size_of_files_is_limited",
                 ],
             },
         ],
@@ -490,7 +535,7 @@ pub(super) const ROWS: &[Row] = &[
         who: Who::Root,
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
-        expect: ROOT,
+        expect: ROOT_5_10,
         limits: GROUPS,
     },
     Row {
@@ -500,7 +545,7 @@ pub(super) const ROWS: &[Row] = &[
         who: Who::Ranged,
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
-        expect: USER,
+        expect: USER_5_10,
         limits: LOOKING,
     },
     Row {
@@ -510,7 +555,7 @@ pub(super) const ROWS: &[Row] = &[
         who: Who::Root,
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
-        expect: ROOT,
+        expect: ROOT_6_1,
         limits: GROUPS,
     },
     Row {
@@ -520,7 +565,7 @@ pub(super) const ROWS: &[Row] = &[
         who: Who::Ranged,
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
-        expect: USER,
+        expect: USER_6_1,
         limits: LOOKING,
     },
     Row {
