@@ -268,11 +268,21 @@ fn limit_namespaces(birth: &Birth<'_>) -> Result<()> {
 /// A new session keyring without a name, so that nobody else can join it.
 fn join_new_keyring() -> Result<()> {
     const JOIN_SESSION_KEYRING: usize = 1;
-    match number(nr::KEYCTL, [JOIN_SESSION_KEYRING, 0, 0]) {
-        // There are no keys in this kernel.
-        Err(libc::ENOSYS) => Ok(()),
-        done => done.named(Call::KeyCtl),
+    // A user has 200 keys (keyrings(7)), and the kernel takes its time to collect those of
+    // processes that have ended: with many starts in a second there are none left for a moment.
+    const PATIENCE: usize = 100;
+    for _ in 0..PATIENCE {
+        match number(nr::KEYCTL, [JOIN_SESSION_KEYRING, 0, 0]) {
+            // There are no keys in this kernel.
+            Err(libc::ENOSYS) => return Ok(()),
+            Err(libc::EDQUOT) => sys::pause_for_a_moment(),
+            done => return done.named(Call::KeyCtl),
+        }
     }
+    Err(Failed {
+        call: Call::KeyCtl,
+        errno: libc::EDQUOT,
+    })
 }
 
 /// Waits until the parent has written the id maps.

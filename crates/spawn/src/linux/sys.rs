@@ -492,6 +492,16 @@ pub(super) fn numbers(nr: usize, a: [usize; 3]) -> core::result::Result<(), Errn
 }
 
 /// Brings `lo` up (netdevice(7)).
+/// Sleeps for ten milliseconds, or until a signal comes.
+pub(super) fn pause_for_a_moment() {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 10_000_000,
+    };
+    // SAFETY: nothing is waited for; the time is live for the call, which writes what is left.
+    let _ = unsafe { call(nr::PPOLL, [0, 0, (&raw mut time) as usize, 0, 0, 0]) };
+}
+
 pub(super) fn loopback_up() -> Result<()> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
     // SAFETY: numbers alone.
