@@ -255,8 +255,21 @@ unsafe fn start_by(sharing: usize, command: *mut Command<'_>) -> Result<i32, Ref
         // SAFETY: `command` is live and the child that wrote to it has ended or executed.
         Ok(pid) => match unsafe { ptr::read_volatile(&raw const (*command).failure) } {
             Failure::Nowhere => Ok(pid as i32),
-            Failure::AtExec(errno) => Err(Refusal::Exec(errno)),
-            Failure::Before(kind, errno) => Err(Refusal::Other { kind, errno }),
+            Failure::AtExec(errno) => {
+                bury(pid);
+                Err(Refusal::Exec(errno))
+            }
+            Failure::Before(kind, errno) => {
+                bury(pid);
+                Err(Refusal::Other { kind, errno })
+            }
         },
     }
+}
+
+/// Waits for a child that did not become the command. Without a process id namespace it would
+/// outlive this program otherwise, if only as a number, until somebody else does.
+fn bury(pid: usize) {
+    // SAFETY: wait4(2) without places for status and usage.
+    let _ = unsafe { raw::call(nr::WAIT4, [pid, 0, super::WALL, 0, 0, 0]) };
 }
