@@ -32,7 +32,7 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("/usr/bin/newgidmap", "uidmap"),
 ];
 const BUSYBOX: &str = "/bin/busybox";
-const APPLETS: &str = "cat chmod cp echo ip ls mkdir poweroff sleep stty switch_root true";
+const APPLETS: &str = "cat chmod chown cp echo ip ls mkdir poweroff sleep stty switch_root true";
 
 /// What a machine is made of.
 #[derive(Debug)]

@@ -318,6 +318,16 @@ const ROOT_5_10: [Expect; 4] = [
 ];
 const USER_5_10: [Expect; 4] = [lacking(&[NO_LAYERS]), NOT_ROOT, BWRAP, CLASSIC];
 
+/// The machines have no modules, and Debian's overlayfs is one.
+const NO_OVERLAYFS: (&str, &[&str]) = ("No such device", &["overlay"]);
+const ROOT_IN_MACHINE: [Expect; 4] = [
+    lacking(&[NO_OVERLAYFS]),
+    lacking(&[(CHANGES_ROOT, BEYOND_CHROOT), NO_OVERLAYFS]),
+    BWRAP_ROOT,
+    CLASSIC,
+];
+const USER_IN_MACHINE: [Expect; 4] = [lacking(&[NO_OVERLAYFS]), NOT_ROOT, BWRAP, CLASSIC];
+
 const SWITCHED_OFF: Expect = Expect::Unusable("user.max_user_namespaces is 0");
 const FILTER: Expect = Expect::Unusable("runs under a system call filter");
 const COVERED: &str = "uncover the caller's /proc";
@@ -585,7 +595,7 @@ pub(super) const ROWS: &[Row] = &[
         who: Who::Root,
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
-        expect: ROOT,
+        expect: ROOT_IN_MACHINE,
         limits: GROUPS,
     },
     Row {
@@ -595,7 +605,7 @@ pub(super) const ROWS: &[Row] = &[
         who: Who::Ranged,
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
-        expect: USER,
+        expect: USER_IN_MACHINE,
         limits: LOOKING,
     },
     Row {
@@ -605,7 +615,7 @@ pub(super) const ROWS: &[Row] = &[
         who: Who::Ranged,
         prepare: DELEGATED,
         environment: NOTHING_IN_THE_WAY,
-        expect: USER,
+        expect: USER_IN_MACHINE,
         limits: GROUPS,
     },
     Row {
@@ -615,7 +625,7 @@ pub(super) const ROWS: &[Row] = &[
         who: Who::Root,
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
-        expect: ROOT,
+        expect: ROOT_IN_MACHINE,
         limits: GROUPS,
     },
     Row {
@@ -625,7 +635,7 @@ pub(super) const ROWS: &[Row] = &[
         who: Who::Ranged,
         prepare: PLAIN,
         environment: NOTHING_IN_THE_WAY,
-        expect: USER,
+        expect: USER_IN_MACHINE,
         limits: LOOKING,
     },
     Row {
@@ -635,7 +645,7 @@ pub(super) const ROWS: &[Row] = &[
         who: Who::Ranged,
         prepare: DELEGATED,
         environment: NOTHING_IN_THE_WAY,
-        expect: USER,
+        expect: USER_IN_MACHINE,
         limits: GROUPS,
     },
 ];
