@@ -84,7 +84,10 @@ fn sandboxes_stand_ready_and_are_like_others() {
     assert_eq!(parked.len(), 3);
 
     // One of them is taken, and another comes in its place.
-    let mut child = sh(&prepared, "sleep 100").spawn().unwrap();
+    let mut command = sh(&prepared, "sleep 100");
+    // Where the tests print into a file, inherited streams are one.
+    command.stdin(Stdio::Null).stdout(Stdio::Null);
+    let mut child = command.stderr(Stdio::Null).spawn().unwrap();
     assert!(parked.contains(&child.id()), "{parked:?} {}", child.id());
     until_warmed(&prepared, 3);
     assert_eq!(children().len(), 4);
