@@ -17,6 +17,17 @@ pub fn skip(reason: &str) {
     assert!(!must_work(), "nothing may be skipped here: {reason}");
 }
 
+/// Whether a program is installed; otherwise says that the test is skipped.
+#[must_use]
+pub fn have(program: &str, package: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|dir| dir.join(program).exists());
+    if !found {
+        skip(&format!("no {program} (package {package})"));
+    }
+    found
+}
+
 /// Whether this host lets us have namespaces at all, asked of another program than ours.
 /// Otherwise says that the test is skipped.
 #[must_use]

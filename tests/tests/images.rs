@@ -16,36 +16,8 @@ use std::process::{Command, Stdio};
 use sandboxlib_image::{
     Error, Format, Image, Isolator, OpenOptions, Ownership, Platform, UnpackOptions, unpack,
 };
-use sandboxlib_tests::skip;
+use sandboxlib_tests::{have, sh, skip};
 use tempfile::TempDir;
-
-/// Whether a program is installed; otherwise says that the test is skipped.
-fn have(program: &str, package: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|dir| dir.join(program).exists());
-    if !found {
-        skip(&format!("no {program} (package {package})"));
-    }
-    found
-}
-
-#[track_caller]
-fn run(dir: &Path, command: &str) {
-    let output = Command::new("sh")
-        .args(["-euc", command])
-        .current_dir(dir)
-        .env("HOME", dir)
-        .env("TMPDIR", dir)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{command}\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
 
 /// A small root with one of everything that images have.
 fn source(dir: &Path) -> PathBuf {
@@ -71,7 +43,7 @@ fn source(dir: &Path) -> PathBuf {
     fs::write(root.join("var/lib/big"), vec![7; 3 << 20]).unwrap();
     fs::write(root.join("grüße"), "utf8").unwrap();
     // Whole seconds: what writes archives rounds them, each its own way.
-    run(dir, "find rootfs -exec touch -h -d @1600000000 {} +");
+    sh(dir, "find rootfs -exec touch -h -d @1600000000 {} +");
     root
 }
 
@@ -138,7 +110,7 @@ fn root_tarballs_of_every_kind_and_compression() {
             _ => "",
         };
         let plain = format!("{format}.tar");
-        run(
+        sh(
             dir.path(),
             &format!("tar --format={format} {leave} -C rootfs -cf {plain} ."),
         );
@@ -169,7 +141,7 @@ fn root_tarballs_of_every_kind_and_compression() {
             "head -c 1000000 posix.tar | {program} -c >blob; \
              tail -c +1000001 posix.tar | {program} -c >>blob"
         );
-        run(dir.path(), &command);
+        sh(dir.path(), &command);
         unpacks_to(&dir.path().join("blob"), Format::Root, &root);
         made += 1;
     }
@@ -197,7 +169,7 @@ fn sparse_files_of_every_version() {
         "--format=posix --sparse-version=1.0",
     ];
     for flags in flags {
-        run(
+        sh(
             dir.path(),
             &format!("tar {flags} --sparse -C rootfs -cf sparse.tar ."),
         );
@@ -215,7 +187,7 @@ fn zstd_frames_are_checked_and_windows_bounded() {
     }
     let dir = TempDir::new().unwrap();
     let root = source(dir.path());
-    run(
+    sh(
         dir.path(),
         "tar -C rootfs -cf plain .; head -c 1000000 plain | zstd -q --check -c >one; \
          tail -c +1000001 plain | zstd -q --check -c >two; \
@@ -243,7 +215,7 @@ fn zstd_frames_are_checked_and_windows_bounded() {
     let result = unpack(&wide[..], &target, &narrow);
     assert!(matches!(result, Err(Error::Archive { .. })), "{result:?}");
     if have("xz", "xz-utils") {
-        run(dir.path(), "xz -9 -c plain >wide.xz");
+        sh(dir.path(), "xz -9 -c plain >wide.xz");
         let wide = fs::read(dir.path().join("wide.xz")).unwrap();
         fs::remove_dir_all(&target).unwrap();
         let result = unpack(&wide[..], &target, &narrow);
@@ -284,7 +256,7 @@ fn app_container_images_made_by_actool() {
     let dir = TempDir::new().unwrap();
     let root = source(dir.path());
     manifest(dir.path(), APP);
-    run(
+    sh(
         dir.path(),
         "mkdir image; cp -a rootfs manifest image/; \
          actool build --overwrite image gz.aci; actool validate gz.aci; \
@@ -293,7 +265,7 @@ fn app_container_images_made_by_actool() {
     let mut images = vec!["gz.aci", "plain.aci"];
     for (program, package) in [("xz", "xz-utils"), ("bzip2", "bzip2"), ("zstd", "zstd")] {
         if have(program, package) {
-            run(
+            sh(
                 dir.path(),
                 &format!("{program} -c plain.aci >{program}.aci"),
             );
@@ -356,7 +328,7 @@ fn app_container_images_whose_manifest_comes_last() {
     let dir = TempDir::new().unwrap();
     let root = source(dir.path());
     manifest(dir.path(), "");
-    run(dir.path(), "tar -czf image rootfs manifest");
+    sh(dir.path(), "tar -czf image rootfs manifest");
     let image = unpacks_to(&dir.path().join("image"), Format::AppContainer, &root);
     assert!(image.config().command.is_empty());
     // What needs other images would run without half of its files.
@@ -364,7 +336,7 @@ fn app_container_images_whose_manifest_comes_last() {
         dir.path(),
         r#", "dependencies": [{"imageName": "example.com/base"}]"#,
     );
-    run(dir.path(), "tar -czf image rootfs manifest");
+    sh(dir.path(), "tar -czf image rootfs manifest");
     let refused = Image::open(dir.path().join("image"));
     assert!(
         matches!(refused, Err(Error::Unsupported { .. })),
@@ -379,7 +351,7 @@ fn made_by_umoci(dir: &Path) -> Option<PathBuf> {
         return None;
     }
     let root = source(dir);
-    run(
+    sh(
         dir,
         "umoci init --layout oci; umoci new --image oci:bb; \
          umoci unpack --rootless --image oci:bb bundle; \
@@ -396,7 +368,7 @@ fn made_by_umoci(dir: &Path) -> Option<PathBuf> {
            --config.env A=b --config.volume /data --config.label k=v",
     );
     fs::remove_dir_all(&root).unwrap();
-    run(dir, "cp -a bundle/rootfs rootfs");
+    sh(dir, "cp -a bundle/rootfs rootfs");
     Some(root)
 }
 
@@ -428,7 +400,7 @@ fn oci_layouts_made_by_umoci() {
     check_config(&image, &root);
     assert_eq!(image.platform(), Some(&Platform::host()));
     // Two images in one layout: which one has to be said.
-    run(
+    sh(
         dir.path(),
         "umoci tag --image oci:bb other; umoci config --image oci:other --config.user 7:8",
     );
@@ -463,7 +435,7 @@ fn archives_made_by_skopeo() {
     fs::write(dir.path().join("policy.json"), policy).unwrap();
     let copy = |options: &str, to: &str| {
         let command = format!("skopeo --policy policy.json copy {options} oci:oci:bb {to}");
-        run(dir.path(), &command);
+        sh(dir.path(), &command);
     };
     copy("", "docker-archive:docker.tar:name:tag");
     let image = unpacks_to(&dir.path().join("docker.tar"), Format::DockerArchive, &root);
@@ -483,7 +455,7 @@ fn archives_made_by_skopeo() {
     assert_eq!(zstd, 2, "skopeo did not compress by zstd");
     unpacks_to(&dir.path().join("zstd"), Format::Oci, &root);
     // The parts of a compressed archive are read in another order than they come.
-    run(dir.path(), "gzip docker.tar oci.tar");
+    sh(dir.path(), "gzip docker.tar oci.tar");
     unpacks_to(
         &dir.path().join("docker.tar.gz"),
         Format::DockerArchive,
@@ -523,7 +495,7 @@ fn indexes_for_several_platforms() {
         "arm64"
     };
     // One image each, then an index of both by hand: umoci writes no platforms.
-    run(
+    sh(
         dir.path(),
         &format!(
             "umoci init --layout oci; for arch in {} {other}; do umoci new --image oci:$arch; \
@@ -645,7 +617,7 @@ fn a_debian_root_made_by_mmdebstrap() {
             .any(|l| l.what == "the set-user-id bit")
     );
     // And it is the same as what tar unpacks, but for what was left out.
-    run(
+    sh(
         dir.path(),
         "mkdir tar; tar -C tar -xpf root.tar --exclude='./dev/*' --no-same-owner",
     );
@@ -694,7 +666,7 @@ fn rustix_is_root() -> bool {
 fn owners_are_the_images_for_root_and_in_the_report_for_others() {
     let dir = TempDir::new().unwrap();
     source(dir.path());
-    run(
+    sh(
         dir.path(),
         "tar --owner=1234 --group=2345 -C rootfs -cf some.tar etc; \
          tar --owner=0 --group=0 -C rootfs -rf some.tar usr",

@@ -15,37 +15,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use sandboxlib_tests::{Done, RunSandbox, TinyRoot, run_sandbox, skip};
+use sandboxlib_tests::{Done, RunSandbox, TinyRoot, have, run_sandbox, sh};
 use serde_json::Value;
 use tempfile::TempDir;
-
-/// Whether a program is installed; otherwise says that the test is skipped.
-fn have(program: &str, package: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|dir| dir.join(program).exists());
-    if !found {
-        skip(&format!("no {program} (package {package})"));
-    }
-    found
-}
-
-#[track_caller]
-fn sh(dir: &Path, command: &str) {
-    let output = Command::new("sh")
-        .args(["-euc", command])
-        .current_dir(dir)
-        .env("HOME", dir)
-        .env("TMPDIR", dir)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{command}\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
 
 /// A place to make images in, with a root to make them of, and a cache.
 struct Workshop {

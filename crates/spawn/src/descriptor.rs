@@ -10,8 +10,13 @@ use std::os::fd::{FromRawFd as _, OwnedFd};
 /// What the operating system says, `EBADF` if nothing is open under that number (fcntl(2),
 /// `F_DUPFD_CLOEXEC`).
 pub fn duplicate(number: i32) -> io::Result<OwnedFd> {
+    duplicate_from(number, 0)
+}
+
+/// The same with a number that is `least` or higher.
+pub(crate) fn duplicate_from(number: i32, least: i32) -> io::Result<OwnedFd> {
     // SAFETY: fcntl with numbers alone; the kernel refuses one that is no open descriptor.
-    let new = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };
+    let new = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, least) };
     if new < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -33,14 +33,17 @@ impl Drop for Fds {
     }
 }
 
-/// `struct cmsghdr`, and room for what it announces (cmsg(3)).
+/// `struct cmsghdr` for descriptors, and room for `N` of them (cmsg(3)).
 #[repr(C)]
-struct Ancillary {
+struct Ancillary<const N: usize> {
     len: usize,
     level: i32,
     kind: i32,
-    fds: [Fd; MOST_FDS],
+    fds: [Fd; N],
 }
+
+const SOL_SOCKET: i32 = 1;
+const SCM_RIGHTS: i32 = 1;
 
 /// `struct msghdr` (recvmsg(2)).
 #[repr(C)]
@@ -49,9 +52,24 @@ struct Header {
     name_len: u32,
     vectors: *mut Vector,
     vector_count: usize,
-    control: *mut Ancillary,
+    control: usize,
     control_len: usize,
     flags: i32,
+}
+
+impl Header {
+    /// Of one vector, and of what comes beside it.
+    fn new<const N: usize>(vector: *mut Vector, ancillary: *mut Ancillary<N>) -> Self {
+        Self {
+            name: 0,
+            name_len: 0,
+            vectors: vector,
+            vector_count: 1,
+            control: ancillary as usize,
+            control_len: size_of::<Ancillary<N>>(),
+            flags: 0,
+        }
+    }
 }
 
 #[repr(C)]
@@ -62,23 +80,13 @@ struct Vector {
 
 /// The next message and what came with it; `None` if the other end is closed, or talks nonsense.
 pub(crate) fn next(control: Fd) -> Option<(Message, Fds)> {
-    const SOL_SOCKET: i32 = 1;
-    const SCM_RIGHTS: i32 = 1;
     const MSG_CMSG_CLOEXEC: usize = 0x4000_0000;
     const EINTR: Errno = 4;
     let mut message = Message::new(0);
     let bytes = message.bytes_mut();
     let mut vector = Vector { base: bytes.as_mut_ptr(), len: bytes.len() };
     let mut ancillary = Ancillary { len: 0, level: 0, kind: 0, fds: [0; MOST_FDS] };
-    let mut header = Header {
-        name: 0,
-        name_len: 0,
-        vectors: &raw mut vector,
-        vector_count: 1,
-        control: &raw mut ancillary,
-        control_len: size_of::<Ancillary>(),
-        flags: 0,
-    };
+    let mut header = Header::new(&raw mut vector, &raw mut ancillary);
     let got = loop {
         let args = [arg(control), &raw mut header as usize, MSG_CMSG_CLOEXEC, 0, 0, 0];
         // SAFETY: the header leads to live memory of the lengths that it gives.
@@ -88,13 +96,28 @@ pub(crate) fn next(control: Fd) -> Option<(Message, Fds)> {
         }
     };
     let mut fds = Fds { list: [0; MOST_FDS], next: 0, len: 0 };
-    let fixed = core::mem::offset_of!(Ancillary, fds);
+    let fixed = core::mem::offset_of!(Ancillary<MOST_FDS>, fds);
     if header.control_len >= fixed && ancillary.level == SOL_SOCKET && ancillary.kind == SCM_RIGHTS {
         let len = ancillary.len.saturating_sub(fixed) / size_of::<Fd>();
         fds.len = if len < MOST_FDS { len } else { MOST_FDS };
         fds.list = ancillary.fds;
     }
     (got == Ok(Message::SIZE)).then_some((message, fds))
+}
+
+/// Sends `message` and a descriptor.
+pub(crate) fn send_with(control: Fd, message: &Message, fd: Fd) -> Result<(), Errno> {
+    const MSG_NOSIGNAL: usize = 0x4000;
+    let bytes = message.bytes();
+    let mut vector = Vector { base: bytes.as_ptr().cast_mut(), len: bytes.len() };
+    // The length is without the padding at the end (cmsg(3)).
+    let len = core::mem::offset_of!(Ancillary<1>, fds) + size_of::<Fd>();
+    let mut rights = Ancillary { len, level: SOL_SOCKET, kind: SCM_RIGHTS, fds: [fd] };
+    let header = Header::new(&raw mut vector, &raw mut rights);
+    let args = [arg(control), &raw const header as usize, MSG_NOSIGNAL, 0, 0, 0];
+    // SAFETY: the structures have the layout of the kernel's on 64-bit systems, and all of them
+    // and the message are live for the call, which only reads them.
+    unsafe { raw::call(nr::SENDMSG, args) }.map(drop)
 }
 
 /// An order, mapped for as long as this lives.

@@ -3,7 +3,7 @@
 
 use super::raw::{self, AT_FDCWD, Errno, Fd, arg, nr};
 use super::wire::{Message, kind};
-use super::limits;
+use super::{limits, order};
 
 const EINVAL: Errno = 22;
 const EPIPE: Errno = 32;
@@ -71,7 +71,8 @@ unsafe fn open(path: *const u8, control: Fd) -> Result<Fd, Errno> {
     // not take the terminal for its own.
     let theirs = unsafe { raw::call(nr::IOCTL, [arg(ours), TIOCGPTPEER, FLAGS, 0, 0, 0]) }?;
     let theirs = Fd::try_from(theirs).unwrap_or(-1);
-    hand_over(ours, control)?;
+    order::send_with(control, &Message::new(kind::TERMINAL), ours)?;
+    raw::close(ours);
     // The parent sets the size and the modes; the command is to see them from the start.
     let mut answer = Message::new(0);
     match raw::recv(control, answer.bytes_mut())? {
@@ -79,60 +80,6 @@ unsafe fn open(path: *const u8, control: Fd) -> Result<Fd, Errno> {
         // The parent gave up.
         _ => Err(EPIPE),
     }
-}
-
-/// `struct iovec`, `struct cmsghdr` with one descriptor, and `struct msghdr` (sendmsg(2)).
-#[repr(C)]
-struct Part {
-    base: *const u8,
-    len: usize,
-}
-
-#[repr(C)]
-struct Rights {
-    len: usize,
-    level: i32,
-    kind: i32,
-    fd: Fd,
-    padding: i32,
-}
-
-#[repr(C)]
-struct Packet {
-    name: usize,
-    name_len: usize,
-    parts: *const Part,
-    count: usize,
-    rights: *const Rights,
-    rights_len: usize,
-    flags: usize,
-}
-
-/// Sends `fd` to the parent and closes it.
-fn hand_over(fd: Fd, control: Fd) -> Result<(), Errno> {
-    const MSG_NOSIGNAL: usize = 0x4000;
-    const SOL_SOCKET: i32 = 1;
-    const SCM_RIGHTS: i32 = 1;
-    let message = Message::new(kind::TERMINAL);
-    let part = Part { base: message.bytes().as_ptr(), len: Message::SIZE };
-    // The length is without the padding at the end (cmsg(3)).
-    let len = size_of::<Rights>() - size_of::<i32>();
-    let rights = Rights { len, level: SOL_SOCKET, kind: SCM_RIGHTS, fd, padding: 0 };
-    let packet = Packet {
-        name: 0,
-        name_len: 0,
-        parts: &raw const part,
-        count: 1,
-        rights: &raw const rights,
-        rights_len: size_of::<Rights>(),
-        flags: 0,
-    };
-    let args = [arg(control), &raw const packet as usize, MSG_NOSIGNAL, 0, 0, 0];
-    // SAFETY: the structures have the layout of the kernel's on 64-bit systems, and all of them
-    // and the message are live for the call, which only reads them.
-    unsafe { raw::call(nr::SENDMSG, args) }?;
-    raw::close(fd);
-    Ok(())
 }
 
 impl Terminal {

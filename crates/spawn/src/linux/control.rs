@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sandboxlib_core::{FailedStep, SpawnError};
 
 use super::raw;
-use super::terminal::receive;
+use super::rights;
 use super::wire::{Message, kind};
 
 /// The parent's end of the control socket. Closing it ends the sandbox.
@@ -42,7 +42,7 @@ impl Control {
     /// Sends `message` and descriptors, of which there are at most
     /// [`MOST_FDS`](super::wire::MOST_FDS).
     pub(super) fn say_with(&self, message: &Message, fds: &[RawFd]) -> io::Result<()> {
-        super::rights::send(self.0.as_raw_fd(), message.bytes(), fds).map(drop)
+        rights::send(self.0.as_raw_fd(), message.bytes(), fds).map(drop)
     }
 
     /// Whether everything was heard, and nobody is left to say more.
@@ -56,12 +56,17 @@ impl Control {
 
     /// The next message, without waiting for one.
     pub(super) fn hear(&self) -> Option<Message> {
-        receive(self.0.as_raw_fd()).map(|(message, _)| message)
+        self.hear_file().map(|(message, _)| message)
     }
 
     /// The same, with the descriptor that came with it.
     pub(super) fn hear_file(&self) -> Option<Word> {
-        receive(self.0.as_raw_fd())
+        let mut message = Message::new(0);
+        // With MSG_TRUNC the length is that of the whole packet, so one that is larger is none.
+        let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+        let socket = self.0.as_raw_fd();
+        let (got, mut files) = rights::receive(socket, message.bytes_mut(), 1, flags).ok()?;
+        (got == Message::SIZE).then(|| (message, files.pop()))
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use sandboxlib_core::{FailedStep, SpawnError};
 
 use super::start::resources;
 use super::terminal::Terminal;
 use super::wire::MOST_FDS;
+use crate::descriptor::duplicate_from;
 use crate::run::{Run, Stdio};
 use crate::streams::Ends;
 
@@ -210,12 +211,5 @@ pub(super) fn above(fd: OwnedFd, top: RawFd) -> Result<OwnedFd, SpawnError> {
 
 /// A duplicate of the descriptor `fd` with a number above `top`.
 pub(super) fn duplicate(fd: RawFd, top: RawFd) -> Result<OwnedFd, SpawnError> {
-    // SAFETY: fcntl with numbers alone.
-    let new = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, top + 1) };
-    if new < 0 {
-        let error = io::Error::last_os_error();
-        return Err(resources("a duplicate of a file descriptor")(error));
-    }
-    // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(new) })
+    duplicate_from(fd, top + 1).map_err(resources("a duplicate of a file descriptor"))
 }

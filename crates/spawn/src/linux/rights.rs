@@ -79,6 +79,17 @@ pub fn receive_with_fds(
     bytes: &mut [u8],
     most: usize,
 ) -> io::Result<(usize, Vec<OwnedFd>)> {
+    receive(stream.as_raw_fd(), bytes, most, 0)
+}
+
+/// Receives a message with more `flags` (recvmsg(2)) than the one that closes descriptors on exec,
+/// and the descriptors that come with it.
+pub(super) fn receive(
+    socket: RawFd,
+    bytes: &mut [u8],
+    most: usize,
+    flags: libc::c_int,
+) -> io::Result<(usize, Vec<OwnedFd>)> {
     let (mut room, space) = room(most.min(MOST_FDS));
     let mut vector = libc::iovec {
         iov_base: bytes.as_mut_ptr().cast(),
@@ -91,9 +102,9 @@ pub fn receive_with_fds(
     header.msg_control = room.as_mut_ptr().cast();
     header.msg_controllen = space as _;
     let got = loop {
-        let socket = stream.as_raw_fd();
+        let flags = flags | libc::MSG_CMSG_CLOEXEC;
         // SAFETY: the header leads to live memory of the lengths that it gives.
-        let got = unsafe { libc::recvmsg(socket, &raw mut header, libc::MSG_CMSG_CLOEXEC) };
+        let got = unsafe { libc::recvmsg(socket, &raw mut header, flags) };
         match (usize::try_from(got), io::Error::last_os_error()) {
             (Ok(got), _) => break got,
             (_, e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -83,16 +83,7 @@ impl Session {
     }
 
     /// Ends it: everything in it is killed, and waited for. What all commands have used together
-    /// is in the outcome.
-    ///
-    /// # Errors
-    /// What the operating system says.
-    pub fn close(self) -> io::Result<Outcome> {
-        self.end()
-    }
-
-    /// Ends it as [`close`](Self::close) does, for whoever shares it with others. The commands
-    /// that are asked of it afterwards are refused.
+    /// is in the outcome. The commands that are asked of it afterwards are refused.
     ///
     /// # Errors
     /// What the operating system says.

@@ -41,13 +41,19 @@ pub(super) fn start(ready: &Ready, pool: Option<&Pool>, run: &Run) -> Result<Chi
     let mut terminal = Terminal::new(run, lowered.ptmx.as_deref())?;
     let (passing, ends) = Passing::open(run, terminal.as_mut())?;
     let terminal = terminal.as_ref();
-    if let Some(pool) = pool.filter(|_| ready.suits(&passing)) {
+    if let Some(pool) = pool.filter(|_| ready.suits(&passing))
+        && let Some(mut parked) = pool.take()
+    {
         let order = order(lowered, steps, run, terminal, &passing.pairs()?)?;
-        while let Some(parked) = pool.take() {
+        loop {
             match start_parked(parked, ready, &order, run, terminal) {
                 // Somebody has killed it while it waited.
                 Err(error) if was_gone(&error) => {}
                 done => return done.map(|child| child.with(ends)),
+            }
+            match pool.take() {
+                Some(next) => parked = next,
+                None => break,
             }
         }
     }

@@ -10,7 +10,6 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use sandboxlib_core::{FailedStep, SpawnError};
 use sandboxlib_mount::PlanStep;
 
-use super::wire::Message;
 use crate::run::{Run, Stdio};
 use crate::streams::{Ends, Stream};
 use crate::tty::Tty;
@@ -149,47 +148,6 @@ fn open_on_host() -> io::Result<(File, OwnedFd)> {
     }
     // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
     Ok((ours, unsafe { OwnedFd::from_raw_fd(theirs) }))
-}
-
-/// The next message on `control`, without waiting for one, and the descriptor that came with it.
-pub(super) fn receive(control: RawFd) -> Option<(Message, Option<OwnedFd>)> {
-    /// Room for one descriptor, aligned as a `struct cmsghdr` (cmsg(3)).
-    #[repr(C, align(8))]
-    struct Room([u8; 24]);
-    let mut room = Room([0; 24]);
-    let mut message = Message::new(0);
-    let bytes = message.bytes_mut();
-    let mut part = libc::iovec {
-        iov_base: bytes.as_mut_ptr().cast(),
-        iov_len: bytes.len(),
-    };
-    // SAFETY: all zero is a valid msghdr: no name, no parts, no control data.
-    let mut packet: libc::msghdr = unsafe { std::mem::zeroed() };
-    packet.msg_iov = &raw mut part;
-    packet.msg_iovlen = 1;
-    packet.msg_control = room.0.as_mut_ptr().cast();
-    // For one, and not for two that fit into the padding.
-    packet.msg_controllen = (size_of::<libc::cmsghdr>() + size_of::<RawFd>()) as _;
-    // With MSG_TRUNC the length is that of the whole packet, so one that is larger is none.
-    let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC;
-    // SAFETY: the structure and the buffers that it names are live for the call.
-    let got = unsafe { libc::recvmsg(control, &raw mut packet, flags) };
-    if got < 0 {
-        return None;
-    }
-    // SAFETY: recvmsg has filled in the structure, whose control data is still live.
-    let header = unsafe { libc::CMSG_FIRSTHDR(&raw const packet) };
-    let mut file = None;
-    // SAFETY: a header that is there lies in the control data.
-    let is_file = |header: *const libc::cmsghdr| unsafe {
-        ((*header).cmsg_level, (*header).cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS)
-    };
-    if !header.is_null() && is_file(header) {
-        // SAFETY: the data behind such a header is a descriptor at least, and there is room for no
-        // more than one. The kernel has just made it, and nobody else knows it.
-        file = Some(unsafe { OwnedFd::from_raw_fd(libc::CMSG_DATA(header).cast::<i32>().read()) });
-    }
-    (usize::try_from(got) == Ok(Message::SIZE)).then_some((message, file))
 }
 
 #[cfg(test)]

@@ -144,14 +144,6 @@ impl Session {
     pub fn end(&self) -> io::Result<Outcome> {
         match self.none {}
     }
-
-    /// Ends it.
-    ///
-    /// # Errors
-    /// Never, as above.
-    pub fn close(self) -> io::Result<Outcome> {
-        match self.none {}
-    }
 }
 
 impl std::os::fd::AsFd for Session {
