@@ -1,6 +1,8 @@
 //! Instructions: a tree over the numbers, and the comparisons below it.
 //!
-//! All jumps go forward and are relative, so parts are put behind one another as they are.
+//! All jumps go forward and are relative, so parts can be put anywhere as they are.
+
+use std::collections::HashMap;
 
 use sandboxlib_config::{SeccompAction, SeccompOperator};
 use seccompiler::{BpfProgram, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
@@ -90,47 +92,106 @@ fn comparisons(conditions: &[Condition]) -> Result<Vec<Instruction>, CompileErro
         .collect())
 }
 
-/// A balanced tree of comparisons of the number, with the blocks as its leaves.
-pub(crate) fn tree(blocks: &[Block]) -> Vec<Instruction> {
-    match blocks {
-        [] => vec![Instruction::answer(KILL)],
-        [one] => one.code.clone(),
-        _ => {
-            let (low, high) = blocks.split_at(blocks.len() / 2);
-            let from = high.first().map_or(0, |block| block.first);
-            let (low, high) = (tree(low), tree(high));
-            let mut code = Vec::with_capacity(low.len() + high.len() + 2);
-            // A conditional jump reaches 255 instructions.
-            match u8::try_from(low.len()) {
-                Ok(over) => code.push(Instruction::if_at_least(from, over, 0)),
-                Err(_) => {
-                    code.push(Instruction::if_at_least(from, 0, 1));
-                    code.push(jump_over(&low));
-                }
+/// How far a conditional jump is let reach: it takes one byte, and jumps that reach farther may
+/// have to be put before it.
+const REACH: usize = 240;
+
+/// A program that is put together from its end to its beginning, because all jumps go forward.
+/// What would be there twice is there once: the kernel translates each instruction of each command.
+#[derive(Debug, Default)]
+struct Backwards {
+    /// The last instruction first. An instruction is known by its place here.
+    code: Vec<Instruction>,
+    /// Where code begins that may be jumped to by others, too.
+    shared: HashMap<Vec<Instruction>, usize>,
+}
+
+impl Backwards {
+    /// Puts an instruction before all others.
+    fn push(&mut self, instruction: Instruction) -> usize {
+        self.code.push(instruction);
+        self.code.len() - 1
+    }
+
+    /// How many instructions one that comes next would pass over to get to `place`.
+    fn over(&self, place: usize) -> usize {
+        self.code.len() - 1 - place
+    }
+
+    fn jump(&mut self, place: usize) -> usize {
+        // Far too long a program is refused before the kernel sees it.
+        let over = u32::try_from(self.over(place)).unwrap_or(u32::MAX);
+        self.push(Instruction::jump(over))
+    }
+
+    /// `place`, or that of a jump to it which a comparison can reach.
+    fn reach(&mut self, place: usize) -> usize {
+        match self.over(place) {
+            ..=REACH => place,
+            _ => self.jump(place),
+        }
+    }
+
+    /// Has whatever comes next go on at `place`.
+    fn go_on(&mut self, place: usize) {
+        if self.over(place) > 0 {
+            self.jump(place);
+        }
+    }
+
+    /// Where `code` begins, which ends by itself.
+    fn place(&mut self, code: &[Instruction]) -> usize {
+        if let Some(place) = self.shared.get(code).copied() {
+            // A jump is no shorter than a single instruction.
+            if code.len() > 1 || self.over(place) <= REACH {
+                return place;
             }
-            code.extend(low);
-            code.extend(high);
-            code
+        }
+        self.code.extend(code.iter().rev());
+        let place = self.code.len() - 1;
+        self.shared.insert(code.to_vec(), place);
+        place
+    }
+
+    /// Goes to `yes` or to `no` by a comparison, which is `make` of how many to pass over.
+    fn branch(&mut self, yes: usize, no: usize, make: impl Fn(u8, u8) -> Instruction) -> usize {
+        let (yes, no) = (self.reach(yes), self.reach(no));
+        let over = |place| u8::try_from(self.over(place)).unwrap_or(u8::MAX);
+        let instruction = make(over(yes), over(no));
+        self.push(instruction)
+    }
+
+    /// A balanced tree of comparisons of the number, with the blocks as its leaves.
+    fn tree(&mut self, blocks: &[Block]) -> usize {
+        match blocks {
+            [] => self.place(&[Instruction::answer(KILL)]),
+            [one] => self.place(&one.code),
+            _ => {
+                let (low, high) = blocks.split_at(blocks.len() / 2);
+                let from = high.first().map_or(0, |block| block.first);
+                let (high, low) = (self.tree(high), self.tree(low));
+                self.branch(high, low, |jt, jf| Instruction::if_at_least(from, jt, jf))
+            }
         }
     }
 }
 
 /// The whole program: to each ABI its tree. A program of an ABI that the architecture is not
 /// known to have is ended.
-pub(crate) fn dispatch(sections: &[(u32, Vec<Instruction>)]) -> Vec<Instruction> {
-    let mut code = vec![Instruction::load(ABI)];
-    for (audit, tree) in sections {
-        let mut section = vec![Instruction::load(NUMBER)];
-        section.extend(tree);
-        code.push(Instruction::if_equal(*audit, 1, 0));
-        code.push(jump_over(&section));
-        code.extend(section);
+pub(crate) fn program(sections: &[(u32, Vec<Block>)]) -> Vec<Instruction> {
+    let mut program = Backwards::default();
+    let mut entries = Vec::new();
+    for (audit, blocks) in sections.iter().rev() {
+        let tree = program.tree(blocks);
+        program.go_on(tree);
+        entries.push((*audit, program.push(Instruction::load(NUMBER))));
     }
-    code.push(Instruction::answer(KILL));
-    code
-}
-
-fn jump_over(code: &[Instruction]) -> Instruction {
-    // Far too long a program is refused before the kernel sees it.
-    Instruction::jump(u32::try_from(code.len()).unwrap_or(u32::MAX))
+    let mut next = program.push(Instruction::answer(KILL));
+    for (audit, entry) in entries {
+        next = program.branch(entry, next, |jt, jf| Instruction::if_equal(audit, jt, jf));
+    }
+    program.go_on(next);
+    program.push(Instruction::load(ABI));
+    program.code.reverse();
+    program.code
 }

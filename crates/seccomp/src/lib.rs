@@ -86,9 +86,9 @@ pub fn compile(seccomp: &Seccomp, allow_nested: bool, arch: Arch) -> Result<Prog
             .iter()
             .map(|(first, decision)| Block::new(*first, decision))
             .collect();
-        sections.push((abi.audit, assemble::tree(&blocks?)));
+        sections.push((abi.audit, blocks?));
     }
-    let program = Program::new(assemble::dispatch(&sections));
+    let program = Program::new(assemble::program(&sections));
     match program.instructions().len() {
         len if len > Program::MOST => Err(CompileError::TooLong(len)),
         _ => Ok(program),
