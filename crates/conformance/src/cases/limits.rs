@@ -19,11 +19,11 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "time_on_processors_is_limited",
         needs: &[Feature::CpuTime],
-        config: |config, _| config.limits.cpu_time = Some(Duration::from_millis(250)),
+        config: |config, _| config.limits.cpu_time = Some(Duration::from_millis(600)),
         by_hand: Some(|stage| {
             within(stage, "burn 2 50", "2")?;
             // Each by itself has less than a second, the least that setrlimit(2) knows.
-            beyond(stage, "burn 2 400", Limit::CpuTime)
+            beyond(stage, "burn 2 900", Limit::CpuTime)
         }),
         ..CASE
     },
