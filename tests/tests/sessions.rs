@@ -13,7 +13,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sandboxlib::{
-    Command, ControlGroups, End, Limit, Limits, Root, Sandbox, SandboxPath, Session, Stdio, Stream,
+    Command, ControlGroups, End, Limit, Limits, Root, Sandbox, SandboxPath, Seccomp, SeccompAction,
+    SeccompOtherwise, SeccompRule, SeccompRules, Session, Stdio, Stream,
 };
 use sandboxlib_tests::TinyRoot;
 use sandboxlib_tests::watch::{in_pid_namespace, within};
@@ -91,6 +92,42 @@ fn each_command_has_what_is_its_own() {
     let printed = prints(command);
     // ls has one more, the directory that it reads.
     assert_eq!(printed, "three four seventeen 0\n1\n17\n2\n3\n4\n5\n");
+}
+
+/// The init program loads the usual filter once, for itself and for all commands. One that leaves
+/// it too little is loaded by each command.
+#[test]
+fn the_filter_binds_every_command_and_never_hinders_the_init_program() {
+    let Some(root) = TinyRoot::new() else { return };
+    // Of a command, of the one after it, and of the init program.
+    let found = |sandbox: Sandbox| {
+        let session = sandbox.session().unwrap();
+        let found = ["self", "self", "1"].map(|process| {
+            let line = prints(sh(
+                &session,
+                &format!("grep Seccomp: /proc/{process}/status"),
+            ));
+            line.trim_start_matches("Seccomp:").trim().to_owned()
+        });
+        let mut sleeper = sh(&session, "exec sleep 1000");
+        let outcome = sleeper
+            .timeout(Duration::from_millis(100))
+            .status()
+            .unwrap();
+        assert_eq!(outcome.end, End::Limit(Limit::Wall));
+        found
+    };
+    assert_eq!(found(sandbox(&root)), ["2", "2", "2"]);
+    // What the init program reports with, and what a shell does without.
+    let rule = SeccompRule::new(["sendto", "sendmsg"], SeccompAction::Kill).unwrap();
+    let rules = SeccompRules {
+        rules: vec![rule],
+        otherwise: SeccompOtherwise::Build,
+    };
+    let closed = sandbox(&root).seccomp(Seccomp::Rules(rules));
+    assert_eq!(found(closed), ["2", "2", "0"]);
+    let open = sandbox(&root).seccomp(Seccomp::None);
+    assert_eq!(found(open), ["0", "0", "0"]);
 }
 
 #[test]

@@ -9,7 +9,9 @@
 //! | `--bind SOURCE TARGET` | a read-only bind; as often as wanted |
 //! | `--binds DIR N` | DIR/0 to DIR/N-1, read-only, at `/m/0` and so on |
 //! | `--share-network` | no network namespace |
-//! | `--soft` | no system call filter, no second wall, no limit on further namespaces |
+//! | `--no-filter` | no system call filter |
+//! | `--no-wall` | no second wall |
+//! | `--nested` | no limit on further namespaces, which also takes a smaller filter |
 //! | `--heap MIB` | so much memory of this program is resident |
 //!
 //! How it is told, and what it answers, is in `told`, which it shares with the floor program.
@@ -76,7 +78,9 @@ struct Wanted {
     session: bool,
     warm: usize,
     share_network: bool,
-    soft: bool,
+    no_filter: bool,
+    no_wall: bool,
+    nested: bool,
     heap: usize,
     binds: Vec<(PathBuf, PathBuf)>,
     root: PathBuf,
@@ -94,7 +98,9 @@ impl Wanted {
                 Some("--warm") => wanted.warm = number(&value()?)?,
                 Some("--cold") => wanted.cold = true,
                 Some("--share-network") => wanted.share_network = true,
-                Some("--soft") => wanted.soft = true,
+                Some("--no-filter") => wanted.no_filter = true,
+                Some("--no-wall") => wanted.no_wall = true,
+                Some("--nested") => wanted.nested = true,
                 Some("--heap") => wanted.heap = number(&value()?)?,
                 Some("--bind") => wanted.binds.push((value()?.into(), value()?.into())),
                 Some("--binds") => {
@@ -128,10 +134,13 @@ impl Wanted {
         if self.share_network {
             sandbox = sandbox.network(Network::Shared);
         }
-        if self.soft {
-            sandbox = sandbox.seccomp(Seccomp::None).allow_nested();
-            sandbox.config_mut().landlock = false;
+        if self.no_filter {
+            sandbox = sandbox.seccomp(Seccomp::None);
         }
+        if self.nested {
+            sandbox = sandbox.allow_nested();
+        }
+        sandbox.config_mut().landlock = !self.no_wall;
         Ok(sandbox)
     }
 }

@@ -161,19 +161,47 @@ impl Backwards {
         self.push(instruction)
     }
 
-    /// A balanced tree of comparisons of the number, with the blocks as its leaves.
+    /// A tree of comparisons of the number, with the blocks as its leaves. When a filter is loaded
+    /// the kernel asks it about every number there is (for `SECCOMP_RET_ALLOW` without arguments,
+    /// `seccomp_cache_prepare`), so what many numbers have is near the top.
     fn tree(&mut self, blocks: &[Block]) -> usize {
         match blocks {
             [] => self.place(&[Instruction::answer(KILL)]),
             [one] => self.place(&one.code),
+            [around, one, rest] if one.first + 1 == rest.first && around.code == rest.code => {
+                let (around, one) = (self.place(&around.code), self.place(&one.code));
+                let first = blocks[1].first;
+                self.branch(one, around, |jt, jf| Instruction::if_equal(first, jt, jf))
+            }
             _ => {
-                let (low, high) = blocks.split_at(blocks.len() / 2);
+                let (low, high) = blocks.split_at(middle(blocks));
                 let from = high.first().map_or(0, |block| block.first);
                 let (high, low) = (self.tree(high), self.tree(low));
                 self.branch(high, low, |jt, jf| Instruction::if_at_least(from, jt, jf))
             }
         }
     }
+}
+
+/// Where to part them so that both sides have about as many numbers.
+fn middle(blocks: &[Block]) -> usize {
+    // Where no calls are is nothing to be asked about, but each comparison counts, too.
+    const MOST: u32 = 512;
+    const EACH: u32 = 8;
+    let (first, last) = match blocks {
+        [first, .., last] => (first.first, last.first),
+        _ => return 1,
+    };
+    let weight = |to: u32, count: usize| {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        (to - first)
+            .min(MOST)
+            .saturating_add(count.saturating_mul(EACH))
+    };
+    let half = weight(last, blocks.len()) / 2;
+    let before = blocks.iter().enumerate().skip(1);
+    let far = |(n, block): &(usize, &Block)| weight(block.first, *n).abs_diff(half);
+    before.min_by_key(far).map_or(1, |(n, _)| n)
 }
 
 /// The whole program: to each ABI its tree. A program of an ABI that the architecture is not

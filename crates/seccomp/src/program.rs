@@ -1,3 +1,8 @@
+use crate::Arch;
+
+/// `SECCOMP_RET_ALLOW`.
+const ALLOW: u32 = 0x7fff_0000;
+
 /// One instruction of a filter: `struct sock_filter` of linux/filter.h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(C)]
@@ -64,6 +69,56 @@ impl Program {
     #[must_use]
     pub fn instructions(&self) -> &[Instruction] {
         &self.0
+    }
+
+    /// Whether a program of the machine's own ABI is let make the call with this number. Of the
+    /// arguments those are given that are known; if it depends on another one, it is not certain
+    /// to be let through.
+    #[must_use]
+    pub fn allows(&self, arch: Arch, number: u32, arguments: [Option<u64>; 6]) -> bool {
+        let [abi, ..] = arch.abis();
+        let word = |offset: u32| match offset {
+            0 => Some(number),
+            4 => Some(abi.audit),
+            _ => {
+                let at = (offset.checked_sub(16)? / 4) as usize;
+                let whole = arguments.get(at / 2).copied()??;
+                let half = whole >> (32 * (at % 2));
+                u32::try_from(half & 0xffff_ffff).ok()
+            }
+        };
+        self.answer(word) == Some(ALLOW)
+    }
+
+    /// What comes of it where `word` tells what `struct seccomp_data` has at an offset; nothing if
+    /// it does not know.
+    fn answer(&self, word: impl Fn(u32) -> Option<u32>) -> Option<u32> {
+        let (mut at, mut loaded) = (0usize, 0);
+        loop {
+            let Instruction { code, jt, jf, k } = *self.0.get(at)?;
+            at += 1;
+            let taken = match code {
+                0x20 => {
+                    loaded = word(k)?;
+                    continue;
+                }
+                0x54 => {
+                    loaded &= k;
+                    continue;
+                }
+                0x05 => {
+                    at = at.checked_add(k as usize)?;
+                    continue;
+                }
+                0x15 => loaded == k,
+                0x25 => loaded > k,
+                0x35 => loaded >= k,
+                0x45 => loaded & k != 0,
+                0x06 => return Some(k),
+                _ => return None,
+            };
+            at += usize::from(if taken { jt } else { jf });
+        }
     }
 
     /// The instructions as an array of `struct sock_filter`, in the byte order of this machine:

@@ -58,7 +58,7 @@ pub(super) fn ours(place: &Place) -> Vec<Candidate> {
         (FLOOR_NO_NETWORK, floor(place, "umpitRv")),
         (PREPARED, library(&[])),
         (NO_NETWORK, library(&["--share-network"])),
-        (SOFT, library(&["--soft"])),
+        (SOFT, library(&["--no-filter", "--no-wall", "--nested"])),
         (HEAP, library(&["--heap", "1024"])),
         (COLD, library(&["--cold"])),
         (PID_1, not_there("way to run the command as pid 1")),

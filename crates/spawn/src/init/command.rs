@@ -4,7 +4,7 @@ use core::ptr;
 
 use super::exec::{self, Refusal};
 use super::limits;
-use super::order::Mapped;
+use super::order::Placed;
 use super::raw::{self, Errno, Fd, arg, nr};
 use super::terminal::Terminal;
 use super::wire::{MOST_FDS, Message, kind};
@@ -48,13 +48,15 @@ enum Failure {
 }
 
 impl Filter {
+    pub(crate) const NONE: Self = Self { len: 0, instructions: ptr::null() };
+
     /// The `len` instructions in the file `fd`, to be read for as long as this process lives.
     pub(crate) fn map(fd: usize, len: usize) -> Result<Self, Errno> {
         const PROT_READ: usize = 1;
         const MAP_PRIVATE: usize = 2;
         const E2BIG: Errno = 7;
         if fd == 0 {
-            return Ok(Self { len: 0, instructions: ptr::null() });
+            return Ok(Self::NONE);
         }
         let count = u16::try_from(len).map_err(|_| E2BIG)?;
         // SAFETY: a new mapping at an address of the kernel's choice. struct sock_filter has 8
@@ -65,7 +67,7 @@ impl Filter {
     }
 
     /// Binds the calling process, and whatever it executes, to the filter.
-    fn load(&self) -> Result<(), Errno> {
+    pub(crate) fn load(&self) -> Result<(), Errno> {
         const SET_MODE_FILTER: usize = 1;
         if self.len == 0 {
             return Ok(());
@@ -79,7 +81,7 @@ impl Filter {
 
 impl<'a> Command<'a> {
     pub(crate) fn new(
-        order: &'a Mapped,
+        order: &'a Placed<'_>,
         fds: &'a [Fd],
         filter: Filter,
     ) -> Self {
@@ -109,7 +111,7 @@ impl<'a> Command<'a> {
 
     /// Starts the first of the candidates that can be executed, and tells its process id, or
     /// leaves in `failure` why it was none.
-    pub(crate) fn start(mut self, order: &Mapped, failure: &mut Message) -> Option<i32> {
+    pub(crate) fn start(mut self, order: &Placed<'_>, failure: &mut Message) -> Option<i32> {
         // Without a path the empty one is tried, which is nobody's: so all is done but the command.
         let nowhere = [self.path];
         let (candidates, count) = match order.candidates() {

@@ -9,11 +9,13 @@
 //! Most sandboxes run one command and end with it. One that is kept for many is told of each with
 //! a control socket of its own ([`wire::kind::RUN`]), and ends when the caller says so or is gone.
 //!
-//! Arguments: `sandbox-init CONTROL FILTER LENGTH DIRECTORY PARKED`. CONTROL is the descriptor of
+//! Arguments: `sandbox-init CONTROL FILTER LENGTH DIRECTORY PARKED LATER BOUND`. CONTROL is the descriptor of
 //! the control socket. FILTER is that of a file with LENGTH instructions of a system call filter,
 //! which binds the commands and not this program; 0 for none. DIRECTORY is the descriptor of what
 //! is to be the working directory of this program, or 0. PARKED is 1 if the caller wants to be
-//! told when there is nothing left to do but to wait for a command.
+//! told when there is nothing left to do but to wait for a command. LATER is a descriptor, if there
+//! is anything under that number, that takes its time to close, so it is done beside the command.
+//! BOUND is 1 if the filter is to bind this program too, which saves each command loading it.
 
 #![no_std]
 #![no_main]
@@ -31,7 +33,7 @@ mod support;
 mod terminal;
 
 use command::{Command, Filter};
-use order::{Fds, Mapped};
+use order::{Fds, Packet, Placed};
 use raw::{Errno, Fd, arg, nr};
 use wire::{Message, Used, kind};
 
@@ -46,31 +48,43 @@ const POLLIN: i16 = 1;
 /// `stack` must be the initial stack pointer that the kernel gives a new program.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn init_main(stack: *const usize) -> ! {
-    const ARGUMENTS: usize = 6;
+    const ARGUMENTS: usize = 8;
     // SAFETY: at the start of a program the stack holds argc and argv (execve(2)).
     let (argc, argv) = unsafe { (*stack, stack.add(1).cast::<*const u8>()) };
     if argc != ARGUMENTS {
         raw::exit(125);
     }
     // SAFETY: argv has that many entries.
-    let numbers = unsafe { [1, 2, 3, 4, 5].map(|i| number(*argv.add(i))) };
-    let [Some(control), Some(filter), Some(len), Some(directory), Some(parked)] = numbers else {
+    let numbers = unsafe { [1, 2, 3, 4, 5, 6, 7].map(|i| number(*argv.add(i))) };
+    if numbers.iter().any(Option::is_none) {
+        raw::exit(125)
+    }
+    let [control, filter, len, directory, parked, later, bound] =
+        numbers.map(Option::unwrap_or_default);
+    let (Ok(control), Ok(later)) = (Fd::try_from(control), Fd::try_from(later)) else {
         raw::exit(125)
     };
-    let Ok(control) = Fd::try_from(control) else { raw::exit(125) };
     if directory != 0 {
         return_to(directory);
     }
     let first_process = is_first_process();
     harden(control, first_process);
+    match parked {
+        0 => close_on_exec(later),
+        _ => raw::close(later),
+    }
+    let Some(signals) = watch_children() else { raw::exit(125) };
     let filter = match Filter::map(filter, len) {
+        Ok(filter) if bound != 0 => filter.load().map(|()| Filter::NONE),
+        mapped => mapped,
+    };
+    let filter = match filter {
         Ok(filter) => filter,
         Err(errno) => {
             tell(control, kind::FILTER_FAILED, errno);
             raw::exit(127)
         }
     };
-    let Some(signals) = watch_children() else { raw::exit(125) };
     if parked != 0 {
         tell(control, kind::READY, 0);
     }
@@ -82,6 +96,7 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
         places: [Place { pid: 0, control: -1, terminal: -1 }; MOST],
         count: 0,
         ends_with: 0,
+        packet: Packet::new(),
     };
     loop {
         sandbox.turn();
@@ -111,6 +126,8 @@ struct Sandbox {
     count: usize,
     /// The process with which all ends, or 0.
     ends_with: i32,
+    /// What was heard last.
+    packet: Packet,
 }
 
 #[repr(C)]
@@ -155,7 +172,7 @@ impl Sandbox {
 
     /// What the caller says of the sandbox, or of its one command.
     fn obey(&mut self) {
-        match order::next(self.control) {
+        match order::next(self.control, &mut self.packet) {
             Some((message, fds)) if message.kind == kind::RUN => self.run(&message, fds),
             Some((message, _)) if message.kind == kind::SIGNAL && self.ends_with != 0 => {
                 kill(self.ends_with, message.a as i32);
@@ -168,7 +185,7 @@ impl Sandbox {
     /// What the caller says of one of many commands.
     fn obey_about(&mut self, i: usize) {
         let Place { pid, control, .. } = self.places[i];
-        match order::next(control) {
+        match order::next(control, &mut self.packet) {
             Some((message, _)) if message.kind == kind::SIGNAL => kill(pid, message.a as i32),
             Some((message, _)) if message.kind == kind::END => kill(-pid, SIGKILL),
             _ => {
@@ -180,18 +197,23 @@ impl Sandbox {
     }
 
     fn run(&mut self, message: &Message, mut fds: Fds) {
-        let order = fds.take();
+        let is_short = self.packet.has_order();
+        let file = if is_short { None } else { fds.take() };
         let own = if message.b == 1 { fds.take() } else { None };
         let control = own.unwrap_or(self.control);
         let full = self.count == MOST || (own.is_none() && self.ends_with != 0);
-        let mapped = order.filter(|_| !full).map(|fd| {
-            let mapped = Mapped::new(fd, message.a as usize);
-            raw::close(fd);
-            mapped
-        });
+        let order = match file {
+            _ if full => None,
+            Some(fd) => {
+                let mapped = Placed::map(fd, message.a as usize);
+                raw::close(fd);
+                Some(mapped)
+            }
+            None => is_short.then(|| Placed::within(&mut self.packet)),
+        };
         let mut failure = Message::new(kind::REFUSED);
         let mut terminal = None;
-        let started = match &mapped {
+        let started = match &order {
             // SAFETY: a string of the order.
             Some(Ok(order)) => match unsafe { terminal::make(order.terminal(), control) } {
                 Ok(made) => {
@@ -213,7 +235,7 @@ impl Sandbox {
             }
             None => None,
         };
-        drop(mapped);
+        drop(order);
         drop(fds);
         let Some(pid) = started else {
             let _ = raw::send(control, failure.bytes());
@@ -367,9 +389,7 @@ fn harden(control: Fd, first_process: bool) {
     const PR_SET_DUMPABLE: usize = 4;
     const PR_SET_NAME: usize = 15;
     const PR_SET_CHILD_SUBREAPER: usize = 36;
-    const F_SETFD: usize = 2;
-    const FD_CLOEXEC: usize = 1;
-    // SAFETY: prctl(2) and fcntl(2) with numbers and the address of a constant string.
+    // SAFETY: prctl(2) with numbers and the address of a constant string.
     unsafe {
         let _ = raw::call(nr::PRCTL, [PR_SET_DUMPABLE, 0, 0, 0, 0, 0]);
         let name = c"sandbox-init".as_ptr() as usize;
@@ -377,8 +397,8 @@ fn harden(control: Fd, first_process: bool) {
         if !first_process {
             let _ = raw::call(nr::PRCTL, [PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0, 0]);
         }
-        let _ = raw::call(nr::FCNTL, [arg(control), F_SETFD, FD_CLOEXEC, 0, 0, 0]);
     }
+    close_on_exec(control);
     // struct kernel_sigaction: handler SIG_DFL, no flags, no restorer, empty mask.
     let default = [0usize; 4];
     for signal in 1..=64 {
@@ -387,6 +407,13 @@ fn harden(control: Fd, first_process: bool) {
         // SIGKILL and SIGSTOP, which have no other disposition anyway.
         let _ = unsafe { raw::call(nr::RT_SIGACTION, args) };
     }
+}
+
+fn close_on_exec(fd: Fd) {
+    const F_SETFD: usize = 2;
+    const FD_CLOEXEC: usize = 1;
+    // SAFETY: fcntl(2) with numbers.
+    let _ = unsafe { raw::call(nr::FCNTL, [arg(fd), F_SETFD, FD_CLOEXEC, 0, 0, 0]) };
 }
 
 /// A descriptor that can be read when a child has ended. Signals are all blocked already.

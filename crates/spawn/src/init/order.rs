@@ -1,8 +1,11 @@
-//! Taking orders: a message, the descriptors that came with it, and the file in which the command
-//! stands.
+//! Taking orders: a message, the descriptors that came with it, and the command, which stands in
+//! the same packet or in a file.
+
+use core::marker::PhantomData;
+use core::ptr;
 
 use super::raw::{self, Errno, Fd, arg, nr};
-use super::wire::{MOST_FDS, Message, Order};
+use super::wire::{MOST_FDS, Message, Order, SHORT};
 
 /// The descriptors that came with a message. What was not taken out is closed.
 pub(crate) struct Fds {
@@ -78,13 +81,35 @@ struct Vector {
     len: usize,
 }
 
-/// The next message and what came with it; `None` if the other end is closed, or talks nonsense.
-pub(crate) fn next(control: Fd) -> Option<(Message, Fds)> {
+/// Room for a packet: a message, and maybe a short order behind it.
+#[repr(C, align(8))]
+pub(crate) struct Packet {
+    message: Message,
+    order: [u8; SHORT],
+    /// How much of the order there is.
+    len: usize,
+}
+
+// An order begins at a multiple of what its numbers are aligned to.
+const _: () = assert!(core::mem::offset_of!(Packet, order).is_multiple_of(8));
+
+impl Packet {
+    pub(crate) const fn new() -> Self {
+        Self { message: Message::new(0), order: [0; SHORT], len: 0 }
+    }
+
+    /// Whether the order is in it.
+    pub(crate) fn has_order(&self) -> bool {
+        self.len > 0
+    }
+}
+
+/// Puts the next packet into `packet`, and gives its message and what came with it; `None` if the
+/// other end is closed, or talks nonsense.
+pub(crate) fn next(control: Fd, packet: &mut Packet) -> Option<(Message, Fds)> {
     const MSG_CMSG_CLOEXEC: usize = 0x4000_0000;
     const EINTR: Errno = 4;
-    let mut message = Message::new(0);
-    let bytes = message.bytes_mut();
-    let mut vector = Vector { base: bytes.as_mut_ptr(), len: bytes.len() };
+    let mut vector = Vector { base: ptr::from_mut(packet).cast(), len: Message::SIZE + SHORT };
     let mut ancillary = Ancillary { len: 0, level: 0, kind: 0, fds: [0; MOST_FDS] };
     let mut header = Header::new(&raw mut vector, &raw mut ancillary);
     let got = loop {
@@ -102,7 +127,8 @@ pub(crate) fn next(control: Fd) -> Option<(Message, Fds)> {
         fds.len = if len < MOST_FDS { len } else { MOST_FDS };
         fds.list = ancillary.fds;
     }
-    (got == Ok(Message::SIZE)).then_some((message, fds))
+    packet.len = got.unwrap_or(0).checked_sub(Message::SIZE)?;
+    Some((packet.message, fds))
 }
 
 /// Sends `message` and a descriptor.
@@ -120,49 +146,61 @@ pub(crate) fn send_with(control: Fd, message: &Message, fd: Fd) -> Result<(), Er
     unsafe { raw::call(nr::SENDMSG, args) }.map(drop)
 }
 
-/// An order, mapped for as long as this lives.
-pub(crate) struct Mapped {
+/// An order that can be read for as long as this lives.
+pub(crate) struct Placed<'a> {
     at: *mut u8,
     len: usize,
+    /// Whether it is a mapping, which ends with this.
+    is_mapping: bool,
+    packet: PhantomData<&'a mut Packet>,
 }
 
-impl Mapped {
-    /// Maps the order in the file `fd`, of `len` bytes, and makes pointers of the offsets in its
-    /// table. What is in it comes from the library that this program is part of, and is as
-    /// [`Order`] says.
-    pub(crate) fn new(fd: Fd, len: usize) -> Result<Self, Errno> {
+impl<'a> Placed<'a> {
+    /// The order that came in `packet`.
+    pub(crate) fn within(packet: &'a mut Packet) -> Result<Self, Errno> {
+        let at = packet.order.as_mut_ptr();
+        Self { at, len: packet.len, is_mapping: false, packet: PhantomData }.ready()
+    }
+
+    /// The order in the file `fd`, of `len` bytes.
+    pub(crate) fn map(fd: Fd, len: usize) -> Result<Self, Errno> {
         const READ_WRITE: usize = 1 | 2;
         const MAP_PRIVATE: usize = 2;
-        const EINVAL: Errno = 22;
-        if len < Order::SIZE {
-            return Err(EINVAL);
-        }
         // SAFETY: a new mapping at an address of the kernel's choice.
         let at = unsafe { raw::call(nr::MMAP, [0, len, READ_WRITE, MAP_PRIVATE, arg(fd), 0]) }?;
-        let mapped = Self { at: at as *mut u8, len };
-        let order = mapped.head();
-        let count = mapped.table_len();
-        if Order::SIZE + 8 * count + 4 * order.streams as usize > len {
+        Self { at: at as *mut u8, len, is_mapping: true, packet: PhantomData }.ready()
+    }
+
+    /// Makes pointers of the offsets in its table. What is in it comes from the library that this
+    /// program is part of, and is as [`Order`] says.
+    fn ready(self) -> Result<Self, Errno> {
+        const EINVAL: Errno = 22;
+        if self.len < Order::SIZE {
             return Err(EINVAL);
         }
-        let table = mapped.table();
+        let count = self.table_len();
+        if Order::SIZE + 8 * count + 4 * self.head().streams as usize > self.len {
+            return Err(EINVAL);
+        }
+        let table = self.table();
         let mut i = 0;
         while i < count {
-            // SAFETY: i is below the table's length, which lies within the mapping, see above; an
+            // SAFETY: i is below the table's length, which lies within the order, see above; an
             // offset that is not 0 leads into it.
             unsafe {
                 let entry = table.add(i);
                 if *entry != 0 {
-                    *entry += at;
+                    *entry += self.at as usize;
                 }
             }
             i += 1;
         }
-        Ok(mapped)
+        Ok(self)
     }
 
     fn head(&self) -> Order {
-        // SAFETY: the mapping is at least as long, begins at a page, and any bits are an Order.
+        // SAFETY: the order is at least as long, and begins at a page or behind a message in a
+        // packet, both multiples of 8; any bits are an Order.
         unsafe { *self.at.cast::<Order>() }
     }
 
@@ -172,7 +210,7 @@ impl Mapped {
     }
 
     fn table(&self) -> *mut usize {
-        // SAFETY: at the end of the head, which is within the mapping, or just behind it.
+        // SAFETY: at the end of the head, which is within the order, or just behind it.
         unsafe { self.at.add(Order::SIZE).cast() }
     }
 
@@ -196,7 +234,7 @@ impl Mapped {
 
     /// The numbers that the descriptors are to have.
     pub(crate) fn targets(&self) -> &[Fd] {
-        // SAFETY: `new` has made sure that they lie within the mapping, which lives as long.
+        // SAFETY: `ready` has made sure that they lie within the order, which lives as long.
         unsafe {
             let at = self.table().add(self.table_len()).cast::<Fd>();
             core::slice::from_raw_parts(at, self.head().streams as usize)
@@ -226,14 +264,17 @@ impl Mapped {
         if offset as usize >= self.len {
             return c"".as_ptr().cast();
         }
-        // SAFETY: within the mapping.
+        // SAFETY: within the order.
         unsafe { self.at.add(offset as usize) }
     }
 }
 
-impl Drop for Mapped {
+impl Drop for Placed<'_> {
     fn drop(&mut self) {
-        // SAFETY: the mapping that was made in `new`; nothing refers to it without this.
+        if !self.is_mapping {
+            return;
+        }
+        // SAFETY: the mapping that was made in `map`; nothing refers to it without this.
         let _ = unsafe { raw::call(nr::MUNMAP, [self.at as usize, self.len, 0, 0, 0, 0]) };
     }
 }

@@ -39,10 +39,10 @@ impl Control {
             .map_err(io::Error::from_raw_os_error)
     }
 
-    /// Sends `message` and descriptors, of which there are at most
+    /// Sends a packet and descriptors, of which there are at most
     /// [`MOST_FDS`](super::wire::MOST_FDS).
-    pub(super) fn say_with(&self, message: &Message, fds: &[RawFd]) -> io::Result<()> {
-        rights::send(self.0.as_raw_fd(), message.bytes(), fds).map(drop)
+    pub(super) fn say_with(&self, packet: &[u8], fds: &[RawFd]) -> io::Result<()> {
+        rights::send(self.0.as_raw_fd(), packet, fds).map(drop)
     }
 
     /// Whether everything was heard, and nobody is left to say more.

@@ -7,6 +7,57 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::OnceLock;
 
 use sandboxlib_core::{FailedStep, SpawnError};
+use sandboxlib_seccomp::{Arch, Program};
+
+use super::raw::nr;
+
+/// What the init program calls once it has begun, for itself and between the birth of a command
+/// and its execution.
+const CALLS: [usize; 24] = [
+    nr::READ,
+    nr::CLOSE,
+    nr::MMAP,
+    nr::MUNMAP,
+    nr::RT_SIGPROCMASK,
+    nr::PREAD64,
+    nr::SENDTO,
+    nr::SENDMSG,
+    nr::RECVMSG,
+    nr::RECVFROM,
+    nr::EXECVE,
+    nr::WAIT4,
+    nr::KILL,
+    nr::FCNTL,
+    nr::CHDIR,
+    nr::SETPGID,
+    nr::SETSID,
+    nr::EXIT_GROUP,
+    nr::OPENAT,
+    nr::PPOLL,
+    nr::DUP3,
+    nr::PRLIMIT64,
+    nr::SETPRIORITY,
+    nr::CLOSE_RANGE,
+];
+
+/// Whether the init program can do its work under the filter `program`, so that it can load it once
+/// for all commands, and before there is one.
+pub(super) fn can_live_under(program: &Program, arch: Arch) -> bool {
+    // Without and with CLONE_VM, both with CLONE_VFORK and SIGCHLD.
+    const CLONES: [u64; 2] = [0x4011, 0x4111];
+    // TIOCSCTTY, TIOCSPTLCK, TIOCGPTPEER.
+    const IOCTLS: [u64; 3] = [0x540e, 0x4004_5431, 0x5441];
+    let allows = |number: usize, arguments: [Option<u64>; 6]| {
+        u32::try_from(number).is_ok_and(|number| program.allows(arch, number, arguments))
+    };
+    CALLS.iter().all(|number| allows(*number, [None; 6]))
+        && CLONES
+            .iter()
+            .all(|flags| allows(nr::CLONE, [Some(*flags), None, None, None, None, None]))
+        && IOCTLS
+            .iter()
+            .all(|request| allows(nr::IOCTL, [None, Some(*request), None, None, None, None]))
+}
 
 /// Compiled by the build script from src/init.
 static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init"));

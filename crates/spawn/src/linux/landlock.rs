@@ -92,8 +92,9 @@ fn rules(
 }
 
 /// Restricts this process and all that it starts. It is in the root directory of the sandbox, and
-/// still has its capabilities.
-pub(super) fn restrict(wall: &Wall, init: Fd, streams: &[(Fd, Fd)]) -> Result<()> {
+/// still has its capabilities. `later` is a descriptor that is replaced by what is better closed
+/// later.
+pub(super) fn restrict(wall: &Wall, init: Fd, streams: &[(Fd, Fd)], later: Fd) -> Result<()> {
     if wall.handled == [0; 3] {
         return Ok(());
     }
@@ -108,7 +109,7 @@ pub(super) fn restrict(wall: &Wall, init: Fd, streams: &[(Fd, Fd)]) -> Result<()
             .or_else(unless_no_file)
             .named(Call::LandlockRule)?;
         if wall.queues {
-            allow_queues(ruleset.fd())?;
+            allow_queues(ruleset.fd(), later)?;
         }
         for fd in given(streams) {
             allow_reopening(ruleset.fd(), fd, handled)?;
@@ -124,11 +125,16 @@ pub(super) fn restrict(wall: &Wall, init: Fd, streams: &[(Fd, Fd)]) -> Result<()
 /// It takes the right to mount in the owner of the IPC namespace. Where that is missing (the
 /// namespace is shared and belongs to somebody else), or there are no such queues, none can be
 /// opened.
-fn allow_queues(ruleset: Fd) -> Result<()> {
-    match NewFs::open(c"mqueue").and_then(|fs| fs.mount(0)) {
-        Ok(queues) => add(ruleset, queues.fd(), READ_FILE | WRITE_FILE).named(Call::LandlockRule),
-        Err(_) => Ok(()),
-    }
+///
+/// When the last descriptor of the mount is closed it is taken apart, and the kernel waits until
+/// no processor can still look at it (synchronize_rcu_expedited in `namespace_unlock`), some
+/// 90 µs. So it is left open as `later`, for the init program to close while the command runs.
+fn allow_queues(ruleset: Fd, later: Fd) -> Result<()> {
+    let Ok(queues) = NewFs::open(c"mqueue").and_then(|fs| fs.mount(0)) else {
+        return Ok(());
+    };
+    add(ruleset, queues.fd(), READ_FILE | WRITE_FILE).named(Call::LandlockRule)?;
+    sys::numbers(nr::DUP3, [arg(queues.fd()), arg(later), 0]).named(Call::LandlockRule)
 }
 
 /// The descriptors that the command will have: what is moved into place, and the standard streams

@@ -13,7 +13,7 @@ use sandboxlib_core::{
     ProcessLimits, SpawnError, Step, SyscallFilter, TreeLimits,
 };
 use sandboxlib_mount::{Attributes, BindSource, Node, PlanStep, ShadowEntry};
-use sandboxlib_seccomp::{Arch, compile};
+use sandboxlib_seccomp::{Arch, Program, compile};
 
 use super::mounting::{NODEV, NOEXEC, NOSUID, RDONLY};
 use super::ops::{Action, Entry, From, FsOption, Layer, Op, Protection};
@@ -156,19 +156,28 @@ pub(super) struct Filter {
     pub(super) file: OwnedFd,
     /// How many instructions it has.
     pub(super) count: usize,
+    /// Whether the init program can do its work under it, too.
+    pub(super) leaves_init: bool,
     /// The step of the script.
     pub(super) step: u32,
 }
 
 impl Filter {
     fn new(filter: &SyscallFilter, step: u32) -> Result<Self, SpawnError> {
-        let bytes = filter_program(filter)?;
+        let (program, arch) = compiled(filter)?;
+        let bytes = program.to_bytes();
         let file = super::init::content(&bytes).map_err(|source| {
             SpawnError::new(FailedStep::Resources("the system call filter"), source)
         })?;
         // struct sock_filter has 8 bytes.
         let count = bytes.len() / 8;
-        Ok(Self { file, count, step })
+        let leaves_init = super::init::can_live_under(&program, arch);
+        Ok(Self {
+            file,
+            count,
+            leaves_init,
+            step,
+        })
     }
 }
 
@@ -187,12 +196,16 @@ pub fn system_calls_but(names: &[&str]) -> Option<Vec<&'static str>> {
 
 /// The filter for this machine: an array of `struct sock_filter`.
 pub(crate) fn filter_program(filter: &SyscallFilter) -> Result<Vec<u8>, SpawnError> {
+    compiled(filter).map(|(program, _)| program.to_bytes())
+}
+
+fn compiled(filter: &SyscallFilter) -> Result<(Program, Arch), SpawnError> {
     let what = || format!("the system call filter: {filter}");
     let arch = Arch::named(std::env::consts::ARCH)
         .ok_or_else(|| refuse(what(), "there is none for this processor"))?;
     let program = compile(&filter.seccomp, filter.allow_nested, arch)
         .map_err(|error| refuse(what(), error))?;
-    Ok(program.to_bytes())
+    Ok((program, arch))
 }
 
 /// Since this version kernel.pid_max is a matter of each process id namespace. Before, writing to

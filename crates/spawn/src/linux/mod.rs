@@ -31,6 +31,7 @@ mod rights;
 mod session;
 mod setup;
 mod sockets;
+mod stack;
 mod start;
 mod sys;
 mod template;

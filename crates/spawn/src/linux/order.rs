@@ -10,16 +10,21 @@ use sandboxlib_core::{ExecProblem, FailedStep, SpawnError};
 use super::control::Control;
 use super::init;
 use super::start::resources;
-use super::wire::{self, Message, kind};
+use super::wire::{self, Message, SHORT, kind};
 use crate::run::Run;
 use crate::words::{candidates, text};
 
-/// A command in a file, ready to be sent.
+/// A command, ready to be sent.
 pub(super) struct Order {
-    file: OwnedFd,
+    content: Content,
     len: u32,
     /// The descriptors that go with it.
     fds: Vec<RawFd>,
+}
+
+enum Content {
+    Short(Vec<u8>),
+    File(OwnedFd),
 }
 
 impl Order {
@@ -40,8 +45,13 @@ impl Order {
             let source = io::Error::from_raw_os_error(libc::E2BIG);
             SpawnError::new(FailedStep::Exec { program, problem }, source)
         })?;
+        let content = if bytes.len() <= SHORT {
+            Content::Short(bytes)
+        } else {
+            Content::File(init::content(&bytes).map_err(resources("an order"))?)
+        };
         Ok(Self {
-            file: init::content(&bytes).map_err(resources("an order"))?,
+            content,
             len,
             fds: pairs.iter().map(|(from, _)| *from).collect(),
         })
@@ -52,11 +62,16 @@ impl Order {
         let mut message = Message::new(kind::RUN);
         message.a = self.len;
         message.b = u32::from(own.is_some());
-        let fds: Vec<RawFd> = std::iter::once(self.file.as_raw_fd())
+        let (short, file): (&[u8], _) = match &self.content {
+            Content::Short(bytes) => (bytes, None),
+            Content::File(file) => (&[], Some(file.as_raw_fd())),
+        };
+        let fds: Vec<RawFd> = file
+            .into_iter()
             .chain(own.map(|fd| fd.as_raw_fd()))
             .chain(self.fds.iter().copied())
             .collect();
-        to.say_with(&message, &fds)
+        to.say_with(&[message.bytes(), short].concat(), &fds)
     }
 }
 

@@ -38,6 +38,9 @@ pub(super) struct Birth<'a> {
     pub(super) envp: *const *const u8,
     /// The descriptors that the child needs, all above 2, in ascending order.
     pub(super) keep: &'a [Fd],
+    /// A descriptor that only keeps its number free, for what the init program closes when the
+    /// command runs.
+    pub(super) later: Fd,
     /// Which descriptors go where, sources all above the targets.
     pub(super) streams: &'a [(Fd, Fd)],
     /// The caller's procfs, where that of the sandbox stands already.
@@ -99,7 +102,7 @@ fn born_inside(entry: &Entry<'_>) -> core::result::Result<(usize, Fd), (Call, Er
     number(nr::SETNS, [arg(mounts), NEW.1, 0]).map_err(|errno| (Call::Enter, errno))?;
     let mut pidfd: Fd = -1;
     let birth = core::ptr::from_ref(entry.birth).cast_mut().cast();
-    // SAFETY: the stack is fresh memory of this start's own, and `birth` with all that it refers
+    // SAFETY: the stack is this start's own, and `birth` with all that it refers
     // to lives as long as the child needs it, see `start`. `run` does not return.
     let child = unsafe { raw::clone(entry.flags, entry.stack, &raw mut pidfd, run, birth) };
     // SAFETY: written by the kernel, behind the compiler's back.
@@ -244,7 +247,7 @@ fn act(birth: &Birth<'_>, tree: &mut Tree<'_>, action: &Action) -> Result<()> {
         Action::Ids { uid, gid } => become_ids(*uid as usize, *gid as usize),
         Action::Capabilities(keep) => keep_capabilities(*keep),
         Action::NoNewPrivs => sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).named(Call::Prctl),
-        Action::Landlock(wall) => landlock::restrict(wall, birth.init, birth.streams),
+        Action::Landlock(wall) => landlock::restrict(wall, birth.init, birth.streams, birth.later),
         // The others are mount operations, dealt with above.
         _ => Ok(()),
     }

@@ -24,6 +24,7 @@ use super::passing::{Moves, Passing, above, duplicate};
 use super::pool::{Pool, was_gone};
 use super::process::{Child, Host};
 use super::setup::{self, Birth, Entry, Tail};
+use super::stack::Stack;
 use super::template::Template;
 use super::terminal::{self, Terminal};
 use super::wire::{Message, kind, problem};
@@ -31,9 +32,6 @@ use super::{Ready, init, raw};
 use crate::ask::{From, ask};
 use crate::run::Run;
 use crate::words::text;
-
-/// The child's stack until it executes the init program: its frames are small, its loops flat.
-const STACK_SIZE: usize = 64 * 1024;
 
 /// Starts a command in a sandbox of its own: one that stands ready, if there is any that suits.
 pub(super) fn start(ready: &Ready, pool: Option<&Pool>, run: &Run) -> Result<Child, SpawnError> {
@@ -256,21 +254,6 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
         None => None,
     };
     let init_name = text(format!("self/fd/{init}"))?;
-    let numbers = [
-        theirs.as_raw_fd().to_string(),
-        // 0 is a standard stream, and so never a filter.
-        filter.unwrap_or(0).to_string(),
-        lowered.filter.as_ref().map_or(0, |f| f.count).to_string(),
-        procfs.unwrap_or(0).to_string(),
-        u32::from(command.is_none()).to_string(),
-    ];
-    let numbers: Vec<_> = numbers.into_iter().map(text).collect::<Result<_, _>>()?;
-    let argv: Vec<*const u8> = std::iter::once(c"sandbox-init".as_ptr())
-        .chain(numbers.iter().map(|number| number.as_ptr()))
-        .map(<*const _>::cast)
-        .chain([ptr::null()])
-        .collect();
-    let envp = [ptr::null()];
     let groups = match &lowered.tree {
         Some(tree) => Some(Groups::make(tree).map_err(|e| groups_error(lowered, steps, e))?),
         None => None,
@@ -280,7 +263,10 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
         held_groups.push(duplicate(fd, top)?);
     }
     let entrances: Vec<RawFd> = held_groups.iter().map(AsRawFd::as_raw_fd).collect();
-    let mut keep = vec![theirs.as_raw_fd(), init];
+    // Whatever it leads to, the number is taken.
+    let place = duplicate(init, top)?;
+    let later = place.as_raw_fd();
+    let mut keep = vec![theirs.as_raw_fd(), init, later];
     keep.extend(filter);
     keep.extend(procfs);
     keep.extend(host_proc.as_ref().map(AsRawFd::as_raw_fd));
@@ -294,11 +280,30 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
     );
     keep.sort_unstable();
     keep.dedup();
+    let numbers = [
+        theirs.as_raw_fd().to_string(),
+        // 0 is a standard stream, and so never a filter.
+        filter.unwrap_or(0).to_string(),
+        lowered.filter.as_ref().map_or(0, |f| f.count).to_string(),
+        procfs.unwrap_or(0).to_string(),
+        u32::from(command.is_none()).to_string(),
+        later.to_string(),
+        u32::from(command.is_none() && lowered.filter.as_ref().is_some_and(|f| f.leaves_init))
+            .to_string(),
+    ];
+    let numbers: Vec<_> = numbers.into_iter().map(text).collect::<Result<_, _>>()?;
+    let argv: Vec<*const u8> = std::iter::once(c"sandbox-init".as_ptr())
+        .chain(numbers.iter().map(|number| number.as_ptr()))
+        .map(<*const _>::cast)
+        .chain([ptr::null()])
+        .collect();
+    let envp = [ptr::null()];
     let sources = vec![Cell::new(-1); lowered.slots];
     let birth = Birth {
         ops: &lowered.ops,
         sources: &sources,
         keep: &keep,
+        later,
         control: theirs.as_raw_fd(),
         init,
         groups: &entrances,
@@ -368,48 +373,6 @@ fn procfs(top: RawFd) -> Result<OwnedFd, SpawnError> {
     )
 }
 
-/// Memory for the child's stack, with a page below it that faults.
-struct Stack {
-    base: *mut libc::c_void,
-    size: usize,
-}
-
-impl Stack {
-    fn new() -> Result<Self, SpawnError> {
-        // SAFETY: sysconf with a constant.
-        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-        let guard = usize::try_from(page).unwrap_or(64 * 1024);
-        let size = STACK_SIZE + guard;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a new anonymous mapping at an address of the kernel's choice.
-        let base = unsafe { libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0) };
-        if base == libc::MAP_FAILED {
-            return Err(resources("a stack")(io::Error::last_os_error()));
-        }
-        let stack = Self { base, size };
-        // SAFETY: the first page of the mapping that was just made and nobody uses yet.
-        if unsafe { libc::mprotect(base, guard, libc::PROT_NONE) } != 0 {
-            return Err(resources("a stack")(io::Error::last_os_error()));
-        }
-        Ok(stack)
-    }
-
-    /// One past its end; mappings and their size are multiples of 16.
-    fn top(&self) -> *mut u8 {
-        // SAFETY: one past the end of the mapping is still a pointer into it, for this purpose.
-        unsafe { self.base.cast::<u8>().add(self.size) }
-    }
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in `new`, which nothing refers to any more: `start` returns
-        // only after the child has executed a program or was buried.
-        unsafe { libc::munmap(self.base, self.size) };
-    }
-}
-
 /// All signals are blocked around clone: the child starts with this thread's mask, and must not
 /// run the caller's handlers in the caller's memory.
 struct Blocked(libc::sigset_t);
@@ -454,7 +417,7 @@ fn clone(
     let flags = clone_flags(namespaces) | libc::CLONE_VM | libc::CLONE_PIDFD | libc::SIGCHLD;
     let mut pidfd: RawFd = -1;
     let blocked = Blocked::all();
-    // SAFETY: the stack is fresh memory of this start's own, and `birth` with all that it refers
+    // SAFETY: the stack is this start's own, and `birth` with all that it refers
     // to lives in the caller's frame; `start` keeps both until the child has executed the init
     // program, which it tells, or is dead, which `bury` waits for. setup::run does not return.
     let cloned = unsafe {
@@ -499,7 +462,7 @@ fn clone_inside(
         done: Cell::new(Err((Call::Enter, libc::ECHILD))),
     };
     let blocked = Blocked::all();
-    // SAFETY: the stack is fresh memory, and it and `entry` live in this frame, which waits for
+    // SAFETY: the stack is memory that nobody else uses, and it and `entry` live in this frame, which waits for
     // the process because of CLONE_VFORK; setup::enter does not return. For the child that it
     // makes the same holds as in `clone`.
     let made = unsafe {

@@ -3,9 +3,9 @@
 //! One packet is one message of a fixed size, so nothing is parsed and nothing allocated. The
 //! parent's end is also the lifeline: when it closes, for whatever reason, the sandbox ends.
 //!
-//! What is to be run comes with a [`kind::RUN`] as a file, an order: an [`Order`], a table, and
-//! the strings that the table leads to. The init program maps it and need only add its address
-//! to the numbers in the table.
+//! What is to be run comes with a [`kind::RUN`], an order: an [`Order`], a table, and the strings
+//! that the table leads to. The init program need only add its address to the numbers in the
+//! table. A short one is in the same packet, behind the message; a longer one is a file.
 
 /// A message. All fields are plain numbers, and every bit pattern of them is valid.
 #[repr(C)]
@@ -60,8 +60,8 @@ pub(crate) mod kind {
     pub(crate) const STREAMS_FAILED: u32 = 11;
     /// Init to parent: everything is set up, and it waits for a command.
     pub(crate) const READY: u32 = 12;
-    /// Parent to init: run what the order says, whose length is `a`. The first descriptor is that
-    /// of its file. If `b` is 1, the next is a control socket for this command alone, and the
+    /// Parent to init: run what the order says, whose length is `a`. Unless it follows at once, the
+    /// first descriptor is that of its file. If `b` is 1, the next is a control socket for this command alone, and the
     /// sandbox does not end with it. The others are for the command.
     pub(crate) const RUN: u32 = 13;
     /// Init to parent: there are as many commands as it can look after, or no order could be read.
@@ -86,9 +86,12 @@ pub(crate) mod problem {
 /// The most descriptors that one packet carries (unix(7), `SCM_MAX_FD`).
 pub(crate) const MOST_FDS: usize = 253;
 
+/// The longest order that can be in a packet.
+pub(crate) const SHORT: usize = 3840;
+
 /// The beginning of an order.
 ///
-/// Behind it come the table, of 64-bit offsets from the beginning of the file: the candidates, the
+/// Behind it come the table, of 64-bit offsets from the beginning of the order: the candidates, the
 /// arguments and a 0, the environment and a 0; then, in 32 bits each, the numbers that the
 /// descriptors for the command are to have; then strings, each with its NUL.
 #[repr(C)]
