@@ -7,6 +7,7 @@ mod assemble;
 mod policy;
 pub mod presets;
 mod program;
+mod ready;
 #[cfg(test)]
 mod tests;
 
@@ -56,6 +57,13 @@ const MOST_NAMES: usize = 65_536;
 /// # Errors
 /// [`CompileError`].
 pub fn compile(seccomp: &Seccomp, allow_nested: bool, arch: Arch) -> Result<Program, CompileError> {
+    match seccomp {
+        Seccomp::Build => Ok(ready::build(allow_nested, arch)),
+        _ => translate(seccomp, allow_nested, arch),
+    }
+}
+
+fn translate(seccomp: &Seccomp, allow_nested: bool, arch: Arch) -> Result<Program, CompileError> {
     if let Seccomp::Rules(list) = seccomp {
         let names = list.rules.iter().map(|rule| rule.calls().len()).sum();
         if names > MOST_NAMES {
