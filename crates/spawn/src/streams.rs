@@ -112,7 +112,7 @@ pub(crate) struct Tap<'a> {
 
 impl<'a> Tap<'a> {
     /// From here on, reading takes what is there and does not wait. Without a file there is
-    /// nothing to do.
+    /// nothing to do. What a memory holds already counts towards the limit `most`.
     pub(crate) fn new(
         stream: Stream,
         from: Option<File>,
@@ -128,12 +128,16 @@ impl<'a> Tap<'a> {
                 return Err(io::Error::last_os_error());
             }
         }
+        let kept = match &to {
+            Sink::Memory(data) => data.len() as u64,
+            _ => 0,
+        };
         Ok(Self {
             stream,
             from,
             to,
             held: Vec::new(),
-            quota: Quota::new(most),
+            quota: Quota::new(most.map(|most| most.saturating_sub(kept))),
         })
     }
 
@@ -248,9 +252,15 @@ impl<'a> Tap<'a> {
 
     /// What was kept.
     pub(crate) fn into_data(self) -> Vec<u8> {
+        self.into_parts().1
+    }
+
+    /// The stream, if there may be more of it, and what was kept: who goes on later makes another
+    /// of both.
+    pub(crate) fn into_parts(self) -> (Option<File>, Vec<u8>) {
         match self.to {
-            Sink::Memory(data) => data,
-            _ => Vec::new(),
+            Sink::Memory(data) => (self.from, data),
+            _ => (self.from, Vec::new()),
         }
     }
 }

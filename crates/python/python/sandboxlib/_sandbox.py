@@ -143,8 +143,13 @@ class Result(subprocess.CompletedProcess):
     def __init__(self, args, outcome, stdout, stderr, enforcement):
         super().__init__(args, outcome["returncode"], stdout, stderr)
         self.limit = outcome["limit"]
-        self.usage = Usage(*(outcome[field.name] for field in dataclasses.fields(Usage)))
         self.enforcement = enforcement
+        self._outcome = outcome
+
+    @property
+    def usage(self):
+        """What it used: a :class:`Usage`."""
+        return Usage(*(self._outcome[field.name] for field in dataclasses.fields(Usage)))
 
     def __repr__(self):
         limit = ", limit=%r" % self.limit if self.limit else ""
@@ -470,12 +475,7 @@ class Prepared(_Runs):
         )
 
     def _finish(self, args, job, codec, check, timeout):
-        child = self._native.start(job)
-        try:
-            told = child.wait(None)
-        except BaseException:
-            child.kill()
-            raise
+        told = self._native.run(job)
         return self._result(args, job, told, codec, check, timeout)
 
     def _result(self, args, job, told, codec, check, timeout):
