@@ -541,8 +541,8 @@ impl Child {
     }
 
     /// Waits as [`wait_with_output`](Self::wait_with_output) does, but no longer than `time`: `None`
-    /// if the command has not ended by then. What was read is kept for the next call of either, and
-    /// there has to be one: who waits holds the limits.
+    /// if the command has not ended by then. What was read is kept for the next call of this or of
+    /// that, and there has to be one: who waits holds the limits.
     ///
     /// # Errors
     /// As for [`try_wait`](Self::try_wait).
@@ -563,7 +563,7 @@ impl Child {
         self.inner.stderr = self.stderr.take().or(self.inner.stderr.take());
     }
 
-    fn output(
+    pub(crate) fn output(
         &self,
         (outcome, stdout, stderr): (Outcome, Vec<u8>, Vec<u8>),
     ) -> Result<Output, Error> {
@@ -575,7 +575,7 @@ impl Child {
         })
     }
 
-    fn not_waited(&self, source: io::Error) -> Error {
+    pub(crate) fn not_waited(&self, source: io::Error) -> Error {
         let backend = self.backend;
         Error::Wait { backend, source }
     }

@@ -91,27 +91,94 @@ fn comparisons(conditions: &[Condition]) -> Result<Vec<Instruction>, CompileErro
 }
 
 /// A balanced tree of comparisons of the number, with the blocks as its leaves.
+///
+/// Leaves with the same answer are one, as far as a jump reaches: the kernel takes the longer to
+/// load a program the longer it is, and that for each command.
 pub(crate) fn tree(blocks: &[Block]) -> Vec<Instruction> {
-    match blocks {
-        [] => vec![Instruction::answer(KILL)],
-        [one] => one.code.clone(),
-        _ => {
-            let (low, high) = blocks.split_at(blocks.len() / 2);
-            let from = high.first().map_or(0, |block| block.first);
-            let (low, high) = (tree(low), tree(high));
-            let mut code = Vec::with_capacity(low.len() + high.len() + 2);
-            // A conditional jump reaches 255 instructions.
-            match u8::try_from(low.len()) {
-                Ok(over) => code.push(Instruction::if_at_least(from, over, 0)),
-                Err(_) => {
-                    code.push(Instruction::if_at_least(from, 0, 1));
-                    code.push(jump_over(&low));
+    let mut tree = Tree::default();
+    let root = tree.add(blocks);
+    // It begins with its root.
+    if root + 1 != tree.backwards.len() {
+        tree.jump_to(root);
+    }
+    tree.backwards.reverse();
+    tree.backwards
+}
+
+/// A tree in the making, from its end: so whatever a comparison jumps to is in its place already.
+#[derive(Default)]
+struct Tree {
+    backwards: Vec<Instruction>,
+    /// Where each answer was written last.
+    answers: Vec<(Instruction, usize)>,
+}
+
+impl Tree {
+    /// A conditional jump reaches 255 instructions, of which a comparison may need two to get at
+    /// what is farther away.
+    const REACH: usize = 253;
+
+    /// Where the part begins that tells these blocks apart.
+    fn add(&mut self, blocks: &[Block]) -> usize {
+        match blocks {
+            [] => self.answer(Instruction::answer(KILL)),
+            [one] => match *one.code {
+                [answer] => self.answer(answer),
+                _ => {
+                    self.backwards.extend(one.code.iter().rev());
+                    self.last()
                 }
+            },
+            _ => {
+                let (low, high) = blocks.split_at(blocks.len() / 2);
+                let from = high.first().map_or(0, |block| block.first);
+                let (mut high, mut low) = (self.add(high), self.add(low));
+                for part in [&mut high, &mut low] {
+                    if self.over(*part) > Self::REACH {
+                        *part = self.jump_to(*part);
+                    }
+                }
+                let [high, low] = [high, low].map(|part| {
+                    // It is within reach by now.
+                    u8::try_from(self.over(part)).unwrap_or(u8::MAX)
+                });
+                let comparison = Instruction::if_at_least(from, high, low);
+                self.backwards.push(comparison);
+                self.last()
             }
-            code.extend(low);
-            code.extend(high);
-            code
         }
+    }
+
+    /// Where this answer is given, near enough for what comes next.
+    fn answer(&mut self, answer: Instruction) -> usize {
+        let known = self.answers.iter().position(|(given, _)| *given == answer);
+        let near = known.map(|known| self.answers[known].1);
+        // The other half of the comparison is yet to come between them.
+        if let Some(near) = near.filter(|near| self.over(*near) < Self::REACH / 2) {
+            return near;
+        }
+        self.backwards.push(answer);
+        let here = self.last();
+        match known {
+            Some(known) => self.answers[known].1 = here,
+            None => self.answers.push((answer, here)),
+        }
+        here
+    }
+
+    fn jump_to(&mut self, part: usize) -> usize {
+        let over = u32::try_from(self.over(part)).unwrap_or(u32::MAX);
+        self.backwards.push(Instruction::jump(over));
+        self.last()
+    }
+
+    /// How many instructions the next one passes over to get there.
+    fn over(&self, part: usize) -> usize {
+        self.backwards.len() - 1 - part
+    }
+
+    fn last(&self) -> usize {
+        self.backwards.len() - 1
     }
 }
 
