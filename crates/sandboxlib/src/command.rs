@@ -11,7 +11,7 @@ use sandboxlib_core::{
     Backend, End, FailedStep, Hint, HostFacts, Knob, Launch, Outcome, ProcessLimits, SpawnError,
     Started,
 };
-use sandboxlib_spawn::{Run, Signaller, Stdio, Stream, Tty, WindowSize, hints};
+use sandboxlib_spawn::{Gathered, Run, Signaller, Stdio, Stream, Tty, WindowSize, hints};
 use tracing::debug_span;
 
 use crate::sandbox::Basis;
@@ -563,10 +563,7 @@ impl Child {
         self.inner.stderr = self.stderr.take().or(self.inner.stderr.take());
     }
 
-    pub(crate) fn output(
-        &self,
-        (outcome, stdout, stderr): (Outcome, Vec<u8>, Vec<u8>),
-    ) -> Result<Output, Error> {
+    pub(crate) fn output(&self, (outcome, stdout, stderr): Gathered) -> Result<Output, Error> {
         let outcome = self.with_command(outcome, &stderr)?;
         Ok(Output {
             outcome,

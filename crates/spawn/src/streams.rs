@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd as _, RawFd};
 
+use sandboxlib_core::Outcome;
+
 /// The ends that the caller has, where a stream is a pipe.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
@@ -17,6 +19,9 @@ pub(crate) struct Ends {
     #[allow(dead_code, reason = "Linux alone has terminals for commands")]
     pub(crate) shown: Option<Stream>,
 }
+
+/// How a command ended, and what came through the pipes of its standard output and error.
+pub type Gathered = (Outcome, Vec<u8>, Vec<u8>);
 
 /// One of the two streams that a command writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -21,7 +21,7 @@ use super::poll::{self, Interest};
 use super::pool;
 use super::wire::{Used, kind};
 use crate::ending::{self, decode, duration};
-use crate::streams::{Ends, Sink, Stream, Tap, Wish};
+use crate::streams::{Ends, Gathered, Sink, Stream, Tap, Wish};
 use crate::tty::WindowSize;
 
 mod steps;
@@ -354,7 +354,7 @@ impl Child {
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn wait_with_output(&mut self) -> io::Result<(Outcome, Vec<u8>, Vec<u8>)> {
+    pub fn wait_with_output(&mut self) -> io::Result<Gathered> {
         self.gather(None)?.ok_or_else(ending::endless)
     }
 
@@ -364,17 +364,11 @@ impl Child {
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn wait_with_output_until(
-        &mut self,
-        until: Instant,
-    ) -> io::Result<Option<(Outcome, Vec<u8>, Vec<u8>)>> {
+    pub fn wait_with_output_until(&mut self, until: Instant) -> io::Result<Option<Gathered>> {
         self.gather(Some(until))
     }
 
-    fn gather(
-        &mut self,
-        until: Option<Instant>,
-    ) -> io::Result<Option<(Outcome, Vec<u8>, Vec<u8>)>> {
+    fn gather(&mut self, until: Option<Instant>) -> io::Result<Option<Gathered>> {
         let sinks = mem::take(&mut self.gathered).map(Sink::Memory);
         let outcome = self.wait_tapping_until(sinks.map(Some), &[], None, until)?;
         Ok(outcome.map(|outcome| {

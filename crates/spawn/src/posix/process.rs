@@ -15,7 +15,7 @@ use sandboxlib_core::{End, Outcome, Started};
 use super::poll::{self, Catcher};
 use crate::ending::{self, decode, duration};
 use crate::helper::Errand;
-use crate::streams::{Ends, Quota, Sink, Stream, Tap, Wish};
+use crate::streams::{Ends, Gathered, Quota, Sink, Stream, Tap, Wish};
 use crate::tty::WindowSize;
 
 /// A process that is the caller's child. Its number is its own until it has been waited for,
@@ -342,7 +342,7 @@ impl Child {
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn wait_with_output(&mut self) -> io::Result<(Outcome, Vec<u8>, Vec<u8>)> {
+    pub fn wait_with_output(&mut self) -> io::Result<Gathered> {
         self.gather(None)?.ok_or_else(ending::endless)
     }
 
@@ -352,17 +352,11 @@ impl Child {
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn wait_with_output_until(
-        &mut self,
-        until: Instant,
-    ) -> io::Result<Option<(Outcome, Vec<u8>, Vec<u8>)>> {
+    pub fn wait_with_output_until(&mut self, until: Instant) -> io::Result<Option<Gathered>> {
         self.gather(Some(until))
     }
 
-    fn gather(
-        &mut self,
-        until: Option<Instant>,
-    ) -> io::Result<Option<(Outcome, Vec<u8>, Vec<u8>)>> {
+    fn gather(&mut self, until: Option<Instant>) -> io::Result<Option<Gathered>> {
         let sinks = mem::take(&mut self.gathered).map(Sink::Memory);
         let outcome = self.wait_tapping_until(sinks.map(Some), until)?;
         Ok(outcome.map(|outcome| {
