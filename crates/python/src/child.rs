@@ -11,7 +11,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
-use sandboxlib::{Outcome, Signaller, Stdio, spawn};
+use sandboxlib::{Outcome, Output, Signaller, Stdio, spawn};
 
 use crate::description::{Description, inside, os, seconds};
 use crate::{failure, report};
@@ -94,6 +94,38 @@ impl Prepared {
 
     /// Starts a command.
     fn start(&self, py: Python<'_>, run: Run) -> PyResult<Child> {
+        let gather = run.gather;
+        let (child, stdin) = self.begin(py, run)?;
+        Child::attended(child, stdin, gather)
+    }
+
+    /// Runs a command to its end: the outcome, and what came through the pipes of standard output
+    /// and error. Signal handlers of Python run meanwhile, and what they raise ends the command.
+    fn run<'py>(&self, py: Python<'py>, run: Run) -> PyResult<Result3<'py>> {
+        let (mut child, stdin) = self.begin(py, run)?;
+        // Without input there is none to come.
+        drop(stdin);
+        // Most commands have ended before it is worth a thread.
+        let output = py.detach(|| child.wait_with_output_for(SIGNALS));
+        let verdict = match output.transpose() {
+            Some(output) => output.map(Ended::from),
+            None => {
+                let child = Child::attended(child, None, true)?;
+                py.check_signals()?;
+                return match child.wait(py, None)? {
+                    Some(told) => Ok(told),
+                    None => Err(PyRuntimeError::new_err("it waited for less than for ever")),
+                };
+            }
+        };
+        told(py, &verdict)
+    }
+}
+
+impl Prepared {
+    /// Starts a command: what runs, and the caller's end of its standard input if there is no
+    /// input for it.
+    fn begin(&self, py: Python<'_>, run: Run) -> PyResult<(sandboxlib::Child, Option<File>)> {
         let mut argv = run.argv.iter();
         let none = || PyRuntimeError::new_err("there is no command");
         let mut command = self.0.command(os(argv.next().ok_or_else(none)?));
@@ -127,28 +159,13 @@ impl Prepared {
                 None
             }
         };
-        let (stdout, stderr) = if run.gather {
-            (None, None)
-        } else {
-            (child.stdout.take(), child.stderr.take())
-        };
-        let number = |file: Option<File>| file.map(|file| file.into_raw_fd());
-        let fds = [stdin, stdout, stderr].map(number);
-        let (pid, signaller) = (child.id(), child.signaller());
-        let ending = Arc::new(Ending::default());
-        let told = Arc::clone(&ending);
-        background(move || told.tell(wait(child, run.gather)))?;
-        Ok(Child {
-            pid,
-            fds,
-            signaller,
-            ending,
-        })
+        Ok((child, stdin))
     }
 }
 
 /// Whoever waits for the command holds its limits of time and output, so it is always waited
-/// for, whatever Python does meanwhile.
+/// for, whatever Python does meanwhile: by a thread of its own, or for the first moments by the one
+/// that started it, which Python has let go.
 fn background(work: impl FnOnce() + Send + 'static) -> PyResult<()> {
     let name = "sandboxlib".to_owned();
     let started = thread::Builder::new().name(name).spawn(work);
@@ -167,16 +184,21 @@ struct Ended {
     stderr: Vec<u8>,
 }
 
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self {
+            outcome: output.outcome,
+            stdout: output.stdout,
+            stderr: output.stderr,
+        }
+    }
+}
+
 type Verdict = Result<Ended, sandboxlib::Error>;
 
 fn wait(mut child: sandboxlib::Child, gather: bool) -> Verdict {
     if gather {
-        let output = child.wait_with_output()?;
-        return Ok(Ended {
-            outcome: output.outcome,
-            stdout: output.stdout,
-            stderr: output.stderr,
-        });
+        return child.wait_with_output().map(Ended::from);
     }
     Ok(Ended {
         outcome: child.wait()?,
@@ -226,6 +248,40 @@ pub(crate) struct Child {
 
 type Result3<'py> = (Bound<'py, PyDict>, Bound<'py, PyBytes>, Bound<'py, PyBytes>);
 
+fn told<'py>(py: Python<'py>, verdict: &Verdict) -> PyResult<Result3<'py>> {
+    match verdict {
+        Ok(ended) => Ok((
+            report::outcome(py, &ended.outcome)?,
+            PyBytes::new(py, &ended.stdout),
+            PyBytes::new(py, &ended.stderr),
+        )),
+        Err(error) => Err(failure::exception(py, error)),
+    }
+}
+
+impl Child {
+    /// With a thread that waits for it, and so holds its limits, whatever Python does.
+    fn attended(mut child: sandboxlib::Child, stdin: Option<File>, gather: bool) -> PyResult<Self> {
+        let (stdout, stderr) = if gather {
+            (None, None)
+        } else {
+            (child.stdout.take(), child.stderr.take())
+        };
+        let number = |file: Option<File>| file.map(|file| file.into_raw_fd());
+        let fds = [stdin, stdout, stderr].map(number);
+        let (pid, signaller) = (child.id(), child.signaller());
+        let ending = Arc::new(Ending::default());
+        let told = Arc::clone(&ending);
+        background(move || told.tell(wait(child, gather)))?;
+        Ok(Self {
+            pid,
+            fds,
+            signaller,
+            ending,
+        })
+    }
+}
+
 #[pymethods]
 impl Child {
     /// Waits for the end of everything in the sandbox, for at most so many seconds: the outcome,
@@ -247,14 +303,7 @@ impl Child {
                 return Ok(None);
             }
         };
-        match &*verdict {
-            Ok(ended) => Ok(Some((
-                report::outcome(py, &ended.outcome)?,
-                PyBytes::new(py, &ended.stdout),
-                PyBytes::new(py, &ended.stderr),
-            ))),
-            Err(error) => Err(failure::exception(py, error)),
-        }
+        told(py, &verdict).map(Some)
     }
 
     /// Sends a signal to the command. That it has ended already is no error.

@@ -29,7 +29,7 @@ class TestCase(unittest.TestCase):
         for name in ("bin", "etc", "data", "data/below"):
             os.mkdir(os.path.join(root, name))
         shutil.copy(BUSYBOX, os.path.join(root, "bin"))
-        for name in ("sh", "cat", "chown", "echo", "env", "id", "ls", "pwd", "sleep", "stat", "touch"):
+        for name in ("sh", "cat", "chown", "echo", "env", "id", "ls", "printf", "pwd", "sleep", "stat", "touch"):
             os.symlink("busybox", os.path.join(root, "bin", name))
         return root
 

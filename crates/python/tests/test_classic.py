@@ -1,10 +1,13 @@
 """The classic API: names, defaults, types and semantics of sandboxlib 0.3 and its successor."""
 
+import importlib
 import inspect
 import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 import tempfile
 import unittest
@@ -14,10 +17,11 @@ from unittest import mock
 import sandboxlib
 from support import IS_ROOT, PATH, TestCase
 
+PROGRAMS = {"bubblewrap": "bubblewrap_program", "linux_user_chroot": "linux_user_chroot_program"}
 BACKENDS = ("chroot", "linux_user_chroot", "bubblewrap", "userns")
 
 
-class Interface(unittest.TestCase):
+class Interface(TestCase):
     def test_run_sandbox_has_the_parameters_and_defaults_it_had(self):
         wanted = {
             "command": inspect.Parameter.empty,
@@ -34,7 +38,42 @@ class Interface(unittest.TestCase):
         for module in [sandboxlib] + [getattr(sandboxlib, name) for name in BACKENDS]:
             signature = inspect.signature(module.run_sandbox)
             self.assertEqual({n: p.default for n, p in signature.parameters.items()}, wanted)
+            # They may be given by position. The package has the last two the other way round.
+            order = list(wanted)
+            if module is sandboxlib:
+                order[-2:] = reversed(order[-2:])
+            self.assertEqual(list(signature.parameters), order)
+            self.assertRaises(TypeError, module.run_sandbox, ["true"], bogus=1)
+            redirected = inspect.signature(module.run_sandbox_with_redirection)
+            self.assertEqual(str(redirected), "(command, **sandbox_config)")
+            degrade = inspect.signature(module.degrade_config_for_capabilities)
+            self.assertEqual(str(degrade), "(in_config, warn=True)")
         self.assertEqual((sandboxlib.CAPTURE, sandboxlib.STDOUT), (-1, -2))
+
+    def test_the_modules_have_the_names_they_had(self):
+        for module, names in (
+            (
+                sandboxlib,
+                "CAPTURE STDOUT ProgramNotFound argv_to_string chroot linux_user_chroot bubblewrap load "
+                "degrade_config_for_capabilities executor_for_platform get_executor run_sandbox "
+                "run_sandbox_with_redirection utils validate_extra_mounts",
+            ),
+            (sandboxlib.utils, "check_parameter find_program"),
+            (sandboxlib.load, "appc"),
+            (
+                sandboxlib.load.appc,
+                "BASE_ENVIRONMENT is_app_container_image unpack_app_container_image",
+            ),
+            (sandboxlib.linux_user_chroot, "linux_user_chroot_program"),
+        ):
+            for name in names.split():
+                self.assertTrue(hasattr(module, name), (module, name))
+        for name in BACKENDS:
+            # As they are imported by those who know which they want.
+            module = importlib.import_module("sandboxlib." + name)
+            self.assertIs(module, getattr(sandboxlib, name))
+            self.assertIsInstance(module.CAPABILITIES, dict)
+        self.assertEqual(sandboxlib.ProgramNotFound.__bases__, (Exception,))
 
     def test_the_package_itself_runs_nothing(self):
         for call in (
@@ -57,14 +96,44 @@ class Interface(unittest.TestCase):
         for value, module in (("chroot", "chroot"), ("linux-user-chroot", "linux_user_chroot")):
             with mock.patch.dict(os.environ, SANDBOXLIB_BACKEND=value):
                 self.assertIs(sandboxlib.executor_for_platform(), getattr(sandboxlib, module))
-        with mock.patch.dict(os.environ, SANDBOXLIB_BACKEND="nonesuch"):
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                self.assertIs(sandboxlib.executor_for_platform(), sandboxlib.userns)
-        self.assertIn("nonesuch", str(caught[0].message))
+        for value in ("nonesuch", "utils", "Chroot", "chroot ", ""):
+            with mock.patch.dict(os.environ, SANDBOXLIB_BACKEND=value):
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always")
+                    self.assertIs(sandboxlib.executor_for_platform(), sandboxlib.userns)
+            self.assertEqual(
+                [(w.category, str(w.message)) for w in caught],
+                [
+                    (
+                        UserWarning,
+                        "SANDBOXLIB_BACKEND environment variable is set to an invalid value %s." % value,
+                    )
+                ],
+            )
 
-    def test_userns_is_preferred(self):
-        self.assertIs(sandboxlib.executor_for_platform(), sandboxlib.userns)
+    def test_which_backend_is_preferred(self):
+        environment = {n: v for n, v in os.environ.items() if n != "SANDBOXLIB_BACKEND"}
+        programs = self.directory()
+        environment["PATH"] = programs
+
+        def best():
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                return sandboxlib.executor_for_platform()
+
+        with mock.patch.dict(os.environ, environment, clear=True):
+            self.assertIs(best(), sandboxlib.userns)
+            # Where there are no user namespaces it is the first whose program is in PATH.
+            refused = mock.Mock(side_effect=sandboxlib.UnsupportedError("no"))
+            with mock.patch.object(sandboxlib._native, "prepare", refused):
+                self.assertIs(best(), sandboxlib.chroot)
+                for program, module in (
+                    ("linux-user-chroot", sandboxlib.linux_user_chroot),
+                    ("bwrap", sandboxlib.bubblewrap),
+                ):
+                    with open(os.path.join(programs, program), "w") as file:
+                        os.fchmod(file.fileno(), 0o755)
+                    self.assertIs(best(), module)
 
     def test_capabilities(self):
         self.assertEqual(
@@ -91,8 +160,17 @@ class Interface(unittest.TestCase):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             degraded = sandboxlib.chroot.degrade_config_for_capabilities(config)
-        self.assertEqual(len(caught), 3)
-        self.assertIn("network=isolated", " ".join(str(w.message) for w in caught))
+        self.assertEqual({w.category for w in caught}, {UserWarning})
+        self.assertEqual(
+            sorted(str(w.message) for w in caught),
+            [
+                "Unable to set filesystem_writable_paths=['/a'] in a chroot sandbox, "
+                "falling back to filesystem_writable_paths=all",
+                "Unable to set mounts=isolated in a chroot sandbox, falling back to mounts=undefined",
+                "Unable to set network=isolated in a chroot sandbox, "
+                "falling back to network=undefined",
+            ],
+        )
         self.assertEqual(
             degraded,
             {
@@ -134,7 +212,19 @@ class Interface(unittest.TestCase):
             sandboxlib.utils.find_program("nonesuch")
         self.assertIn("Did not find 'nonesuch' in PATH", str(caught.exception))
         self.assertIsNone(sandboxlib.utils.check_parameter("n", "a", ["a"]))
-        self.assertRaises(AssertionError, sandboxlib.utils.check_parameter, "n", "b", ["a"])
+        self.assertEqual(sandboxlib.utils.find_program("/bin/sh"), "/bin/sh")
+        with self.assertRaises(AssertionError) as caught:
+            sandboxlib.utils.check_parameter("name", "v", ["a", "b"])
+        self.assertEqual(
+            str(caught.exception),
+            "'v' is an unsupported value for 'name' in this backend. Supported values: a, b",
+        )
+        with mock.patch.dict(os.environ, PATH="/nonesuch:/other"):
+            with self.assertRaises(sandboxlib.ProgramNotFound) as caught:
+                sandboxlib.utils.find_program("sh")
+        self.assertEqual(
+            str(caught.exception), "Did not find 'sh' in PATH. Searched '/nonesuch:/other'"
+        )
         self.assertEqual(sandboxlib.argv_to_string(["a b", "c"]), "'a b' c")
 
     def test_a_missing_helper_is_told(self):
@@ -142,6 +232,20 @@ class Interface(unittest.TestCase):
             for name in ("bubblewrap", "linux_user_chroot"):
                 module = getattr(sandboxlib, name)
                 self.assertRaises(sandboxlib.ProgramNotFound, module.run_sandbox, ["true"])
+                run = module.run_sandbox_with_redirection
+                self.assertRaises(sandboxlib.ProgramNotFound, run, ["true"])
+                # Whatever else is wrong.
+                wrong = {"mounts": "bogus", "extra_mounts": [["a"]]}
+                self.assertRaises(sandboxlib.ProgramNotFound, module.run_sandbox, [], **wrong)
+                self.assertRaises(sandboxlib.ProgramNotFound, getattr(module, PROGRAMS[name]))
+
+    def test_keys_that_nobody_knows_are_no_matter_of_degrading(self):
+        config = {"cwd": "/x", "bogus": None}
+        for name in BACKENDS:
+            module = getattr(sandboxlib, name)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                self.assertEqual(module.degrade_config_for_capabilities(config), config)
 
 
 class Runs:
@@ -179,6 +283,72 @@ class Runs:
             self.assertEqual(run(root, both, stdout=file, stderr=sandboxlib.STDOUT), (0, None, None))
             file.seek(0)
             self.assertEqual(file.read(), b"a\nb\n")
+
+    def test_types(self):
+        root = self.busybox_root()
+        exit, out, err = self.run_in(root, "printf '\\377'")
+        self.assertEqual((type(exit), type(out), type(err)), (int, bytes, bytes))
+        self.assertEqual((exit, out, err), (0, b"\xff", b""))
+        status = self.backend.run_sandbox_with_redirection(
+            ["sh", "-c", "exit 7"], filesystem_root=root, env=PATH
+        )
+        self.assertEqual((type(status), status), (int, 7))
+        self.assertEqual(self.run_in(root, ("echo", "a"))[1], b"a\n")
+
+    def test_arguments_by_position(self):
+        root = self.busybox_root()
+        run = self.backend.run_sandbox
+        words = ["sh", "-c", "pwd; echo $A >&2"]
+        env = {"A": "b", **PATH}
+        args = (words, "data", env, root, "all", "undefined", None, "undefined")
+        self.assertEqual(run(*args), (0, b"/data\n", b"b\n"))
+        self.assertEqual(run(*args, None), (0, None, b"b\n"))
+        self.assertEqual(run(*args, sandboxlib.CAPTURE, None), (0, b"/data\n", None))
+
+    def test_a_stream_of_none_is_nowhere_and_not_the_callers(self):
+        root = self.busybox_root()
+        program = (
+            "import sys, sandboxlib\n"
+            "executor = sandboxlib.get_executor(%r)\n"
+            "words = ['sh', '-c', 'echo seen; echo seen >&2']\n"
+            "config = dict(filesystem_root=%r, env=%r, stdout=None, stderr=None)\n"
+            "print(executor.run_sandbox(words, **config))\n"
+            "print(executor.run_sandbox_with_redirection(words, **config))\n"
+        ) % (self.backend.__name__.split(".")[1], root, PATH)
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        self.assertEqual((done.stdout, done.stderr), ("(0, None, None)\n0\n", ""))
+
+    def test_where_output_goes(self):
+        root = self.busybox_root()
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            # Files, descriptors, and one of each.
+            both = "echo a; echo b >&2"
+            self.assertEqual(self.run_in(root, both, stdout=out, stderr=err), (0, None, None))
+            status = self.run_in(root, both, stdout=out.fileno(), stderr=sandboxlib.CAPTURE)
+            self.assertEqual(status, (0, None, b"b\n"))
+            for file, wanted in ((out, b"a\na\n"), (err, b"b\n")):
+                file.seek(0)
+                self.assertEqual(file.read(), wanted)
+        with self.assertRaises(io.UnsupportedOperation):
+            self.run_in(root, ["true"], stdout=io.BytesIO())
+
+    def test_a_source_may_be_none_and_the_fourth_left_out(self):
+        root = self.busybox_root()
+        mounts = [(None, "/dev/shm", "tmpfs"), [None, "proc", "proc", None]]
+        exit, out, err = self.run_in(
+            root, "echo x > /dev/shm/x; cat /dev/shm/x; ls -d /proc/self", extra_mounts=mounts
+        )
+        self.assertEqual((exit, out, err), (0, b"x\n/proc/self\n", b""))
+
+    def test_a_wrong_mount_is_told_by_its_words(self):
+        root = self.busybox_root()
+        for entry, words in (
+            (["proc", None, "tmpfs"], "Mount point empty in mount entry ['proc', None, 'tmpfs']"),
+            (["proc"], "Invalid mount entry in 'extra_mounts': ['proc']"),
+        ):
+            with self.assertRaises(AssertionError) as caught:
+                self.run_in(root, ["true"], extra_mounts=[entry])
+            self.assertEqual(str(caught.exception), words)
 
     def test_redirection_returns_the_status_alone(self):
         root = self.busybox_root()

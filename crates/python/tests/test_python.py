@@ -437,19 +437,63 @@ class Rows(TestCase):
         for _ in range(3):
             with PythonSandbox() as python, python.session() as session:
                 session.eval("1")
-                place = python._prepared._sandbox.root
-                self.assertTrue(os.path.exists(place))
-            self.assertFalse(os.path.exists(place))
         python = PythonSandbox()
-        place = python._prepared._sandbox.root
         del python
         gc.collect()
-        self.assertFalse(os.path.exists(place))
         for _ in range(200):
             if count() <= before:
                 break
             time.sleep(0.05)
         self.assertLessEqual(count(), before)
+
+
+    def test_nothing_is_made_on_the_host_so_a_killed_caller_leaves_nothing(self):
+        temporary = self.directory()
+        program = (
+            "from sandboxlib.python import PythonSandbox\n"
+            "with PythonSandbox() as python:\n"
+            "    print(python.eval('6 * 7'), flush=True)\n"
+            "    input()\n"
+        )
+        package = os.path.dirname(sandboxlib.__file__)
+        before = sorted(path for path, _, _ in os.walk(package) if "__pycache__" not in path)
+        ours = len(find("/run/sandboxlib/_guest.py"))
+        with subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=dict(os.environ, TMPDIR=temporary),
+        ) as caller:
+            self.assertEqual(caller.stdout.readline(), b"42\n")
+            self.assertEqual(os.listdir(temporary), [])
+            caller.kill()
+        self.assertEqual(os.listdir(temporary), [])
+        after = sorted(path for path, _, _ in os.walk(package) if "__pycache__" not in path)
+        self.assertEqual(after, before)
+        for _ in range(200):
+            if len(find("/run/sandboxlib/_guest.py")) <= ours:
+                break
+            time.sleep(0.05)
+        self.assertLessEqual(len(find("/run/sandboxlib/_guest.py")), ours)
+
+    def test_the_root_has_nothing_in_it_and_cannot_be_written_to(self):
+        with PythonSandbox() as python:
+            self.assertEqual(python.eval("__import__('os').listdir('/home')"), [])
+            seen = python.eval("sorted(__import__('os').listdir('/'))")
+            known = {"bin", "dev", "etc", "home", "lib", "lib32", "lib64", "opt", "proc", "run"}
+            known |= {"tmp", "usr", "var"} | {path.split("/")[1] for path in [sys.prefix, sys.base_prefix]}
+            self.assertLessEqual(set(seen), known | {package_root()})
+            for place in ("/new", "/run/new", "/usr/new"):
+                with self.assertRaises(CodeError) as caught:
+                    python.exec("open(%r, 'w')" % place)
+                self.assertIn("Read-only file system", caught.exception.message)
+        with self.assertRaises(ValueError):
+            PythonSandbox(writable=["/home"])
+
+
+def package_root():
+    """Where the interpreter's packages are, from the root."""
+    return os.path.realpath(sandboxlib.__file__).split("/")[1]
 
 
 class Answers(TestCase):

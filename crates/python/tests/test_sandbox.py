@@ -5,6 +5,7 @@ import errno
 import gc
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,6 +180,183 @@ class Run(TestCase):
         done.set()
         thread.join()
         self.assertGreater(len(turns), 5)
+
+
+class Warm(TestCase):
+    """Sandboxes that stand ready."""
+
+    def warm(self, count, **config):
+        prepared = Sandbox("/", **config).prepare()
+        prepared.warm(count)
+        self.until(lambda: prepared.warmed == count)
+        return prepared
+
+    def until(self, true):
+        for _ in range(400):
+            if true():
+                return
+            time.sleep(0.05)
+        self.fail("it does not come to that")
+
+    def taken(self, prepared, run):
+        """Runs something in a sandbox that stood ready, which the count of them tells."""
+        self.until(lambda: prepared.warmed)
+        before = parked()
+        result = run()
+        # What is left of one that was used is buried when there is time.
+        self.until(lambda: not before <= parked())
+        return result
+
+    def test_a_run_sees_nothing_of_an_earlier_one(self):
+        prepared = self.warm(1)
+        script = (
+            "ls -A /tmp /dev/shm /home; cat /proc/sys/kernel/hostname; echo $$; id -u; "
+            "echo secret | tee /tmp/left /dev/shm/left /home/left >/dev/null 2>&1; sleep 3456 &"
+        )
+        seen = [
+            self.taken(
+                prepared, lambda: prepared.run(sh(script), stdout=-1, stderr=-1, text=True).stdout
+            )
+            for _ in range(4)
+        ]
+        self.assertEqual(seen, [seen[0]] * 4)
+        # What stood ready is as it is where nothing does.
+        cold = Sandbox("/").prepare()
+        self.assertEqual(cold.run(sh(script), stdout=-1, stderr=-1, text=True).stdout, seen[0])
+        self.until(lambda: not find("sleep\0003456"))
+
+    def test_more_runs_than_stand_ready(self):
+        prepared = self.warm(2)
+        processes = [prepared.popen(["cat"], stdin=-1, stdout=-1) for _ in range(6)]
+        for number, process in enumerate(processes):
+            with process:
+                word = b"%d" % number
+                self.assertEqual(process.communicate(word), (word, None))
+        self.until(lambda: prepared.warmed == 2)
+        for _ in range(8):
+            self.assertEqual(prepared.run(["true"], capture_output=True).returncode, 0)
+
+    def test_what_holds_is_what_holds_of_one_that_is_made_for_the_run(self):
+        limits = Limits(wall=0.5, memory=64 << 20, processes=30, open_files=40, output=4000)
+        config = {"limits": limits, "hostname": "warm", "mounts": [Mount.file("x", "/tmp/file")]}
+        prepared = self.warm(1, **config)
+        cold = Sandbox("/", **config).prepare()
+        self.assertEqual(prepared.enforcement, cold.enforcement)
+        script = "grep -E 'Cap|NoNewPrivs|Seccomp' /proc/self/status; ulimit -n; hostname; ls /tmp"
+        for command, limit in (
+            (sh(script), None),
+            (sh("sleep 2345"), "wall"),
+            (sh("while :; do echo 0123456789; done"), "output"),
+        ):
+
+            def run(of):
+                return of.run(command, capture_output=True, env={"PATH": "/usr/bin:/bin"})
+
+            warm, told = self.taken(prepared, lambda: run(prepared)), run(cold)
+            self.assertEqual(warm.limit, limit)
+            self.assertEqual(
+                (warm.limit, warm.returncode, warm.stdout, warm.stderr),
+                (told.limit, told.returncode, told.stdout, told.stderr),
+            )
+            self.assertIsNotNone(warm.usage.peak_memory)
+        # A limit of the run alone.
+        with self.assertRaises(subprocess.TimeoutExpired):
+            self.warm(1).run(["sleep", "2345"], capture_output=True, timeout=0.2)
+        self.until(lambda: not find("sleep\0002345"))
+
+    def test_its_time_begins_when_the_command_does(self):
+        prepared = self.warm(1, limits={"wall": 1})
+        time.sleep(1.2)
+        result = self.taken(prepared, lambda: prepared.run(["true"], capture_output=True))
+        self.assertEqual((result.limit, result.returncode), (None, 0))
+        self.assertLess(result.usage.wall, 1)
+
+    def test_they_end_with_what_keeps_them(self):
+        # Another test may have left some that are about to go.
+        self.until(lambda: not parked())
+        with Sandbox("/").prepare() as prepared:
+            prepared.warm(2)
+            self.until(lambda: prepared.warmed == 2)
+            self.assertEqual(len(parked()), 2)
+            prepared.warm(1)
+            self.until(lambda: prepared.warmed == 1 and len(parked()) == 1)
+            prepared.warm(0)
+            self.assertEqual((prepared.warmed, parked()), (0, set()))
+            prepared.warm(1)
+        self.assertEqual((prepared.warmed, parked()), (0, set()))
+        # It goes on, with sandboxes that are made for each run.
+        self.assertEqual(prepared.run(["true"]).returncode, 0)
+        other = self.warm(1)
+        self.assertEqual(len(parked()), 1)
+        del other
+        gc.collect()
+        self.assertEqual(parked(), set())
+
+    def test_they_end_with_a_killed_caller(self):
+        program = (
+            "import sandboxlib\n"
+            "prepared = sandboxlib.Sandbox('/').prepare()\n"
+            "prepared.warm(1)\n"
+            "print(prepared.warmed, flush=True)\n"
+            "input()\n"
+        )
+        words = [sys.executable, "-c", program]
+        with subprocess.Popen(words, stdin=-1, stdout=-1, text=True) as caller:
+            self.assertEqual(caller.stdout.readline(), "1\n")
+            (init,) = parked(caller.pid)
+            caller.kill()
+        self.until(lambda: not os.path.exists("/proc/%d" % init))
+
+    def test_async(self):
+        prepared = self.warm(2)
+
+        async def main():
+            runs = [
+                prepared.run_async(["cat"], input=str(n), capture_output=True, text=True)
+                for n in range(6)
+            ]
+            return [result.stdout for result in await asyncio.gather(*runs)]
+
+        before = parked()
+        self.assertEqual(asyncio.run(main()), [str(n) for n in range(6)])
+        self.until(lambda: not before & parked())
+
+    def test_errors_are_the_same(self):
+        prepared = self.warm(1)
+        for _ in range(2):
+            self.until(lambda: prepared.warmed)
+            with self.assertRaises(FileNotFoundError) as caught:
+                prepared.run(["nonesuch"], capture_output=True)
+            self.assertIn("find the command", caught.exception.step)
+        with self.assertRaises(sandboxlib.WorkingDirectoryError):
+            prepared.run(["true"], capture_output=True, cwd="/nonesuch")
+        self.assertEqual(prepared.run(["true"], capture_output=True).returncode, 0)
+
+    def test_who_starts_a_helper_has_none(self):
+        if not shutil.which("bwrap"):
+            self.skipTest("no bwrap (package bubblewrap)")
+        sandbox = Sandbox("/", backends="bubblewrap", prefer=["host-secrets"])
+        with sandbox.prepare() as prepared:
+            with self.assertRaises(sandboxlib.SandboxError):
+                prepared.warm(1)
+            self.assertEqual(prepared.warmed, 0)
+
+
+def parked(caller=None):
+    """The init programs that are children of this process (or of another), each of which has no
+    child: the sandboxes that stand ready."""
+    found = set()
+    for task in os.listdir("/proc/%s/task" % (caller or "self")):
+        try:
+            with open("/proc/%s/task/%s/children" % (caller or "self", task)) as file:
+                children = file.read().split()
+            for child in children:
+                with open("/proc/%s/task/%s/children" % (child, child)) as file:
+                    if not file.read().split():
+                        found.add(int(child))
+        except OSError:
+            pass  # It has ended meanwhile.
+    return found
 
 
 class Errors(TestCase):

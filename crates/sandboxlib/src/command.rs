@@ -4,14 +4,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sandboxlib_config::{Config, Limits, Root, SandboxPath};
 use sandboxlib_core::{
     Backend, End, FailedStep, Hint, HostFacts, Knob, Launch, Outcome, ProcessLimits, SpawnError,
     Started,
 };
-use sandboxlib_spawn::{Run, Signaller, Stdio, Stream, Tty, WindowSize, hints};
+use sandboxlib_spawn::{Gathered, Run, Signaller, Stdio, Stream, Tty, WindowSize, hints};
 use tracing::debug_span;
 
 use crate::sandbox::Basis;
@@ -21,6 +21,8 @@ use crate::{Error, Prepared};
 use crate::runtime::Running;
 #[cfg(not(feature = "tokio"))]
 use sandboxlib_spawn::Child as Running;
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A command that is going to run in a sandbox, as often as it is started.
 #[derive(Debug)]
@@ -409,10 +411,8 @@ impl Child {
     /// [`Error::Wait`] with what the operating system says, or [`Error::Spawn`] if a helper
     /// program has ended without having started the command.
     pub fn try_wait(&mut self) -> Result<Option<Outcome>, Error> {
-        let outcome = self.inner.try_wait().map_err(|source| Error::Wait {
-            backend: self.backend,
-            source,
-        })?;
+        let outcome = self.inner.try_wait();
+        let outcome = outcome.map_err(|source| self.not_waited(source))?;
         outcome
             .map(|outcome| self.with_command(outcome, &[]))
             .transpose()
@@ -453,10 +453,8 @@ impl Child {
     /// As for [`try_wait`](Self::try_wait).
     pub fn wait(&mut self) -> Result<Outcome, Error> {
         drop(self.stdin.take());
-        let outcome = self.inner.wait().map_err(|source| Error::Wait {
-            backend: self.backend,
-            source,
-        })?;
+        let outcome = self.inner.wait();
+        let outcome = outcome.map_err(|source| self.not_waited(source))?;
         self.with_command(outcome, &[])
     }
 
@@ -467,13 +465,8 @@ impl Child {
     /// As for [`try_wait`](Self::try_wait).
     pub fn wait_forwarding(&mut self, signals: &[i32]) -> Result<Outcome, Error> {
         drop(self.stdin.take());
-        let outcome = self
-            .inner
-            .wait_forwarding(signals)
-            .map_err(|source| Error::Wait {
-                backend: self.backend,
-                source,
-            })?;
+        let outcome = self.inner.wait_forwarding(signals);
+        let outcome = outcome.map_err(|source| self.not_waited(source))?;
         self.with_command(outcome, &[])
     }
 
@@ -529,11 +522,8 @@ impl Child {
         &mut self,
         wait: impl FnOnce(&mut sandboxlib_spawn::Child) -> io::Result<Outcome>,
     ) -> Result<Outcome, Error> {
-        drop(self.stdin.take());
-        self.inner.stdout = self.stdout.take();
-        self.inner.stderr = self.stderr.take();
-        let backend = self.backend;
-        let outcome = wait(&mut self.inner).map_err(|source| Error::Wait { backend, source })?;
+        self.lend_pipes();
+        let outcome = wait(&mut self.inner).map_err(|source| self.not_waited(source))?;
         self.with_command(outcome, &[])
     }
 
@@ -544,21 +534,46 @@ impl Child {
     /// # Errors
     /// As for [`try_wait`](Self::try_wait).
     pub fn wait_with_output(mut self) -> Result<Output, Error> {
+        self.lend_pipes();
+        let gathered = self.inner.wait_with_output();
+        let gathered = gathered.map_err(|source| self.not_waited(source))?;
+        self.output(gathered)
+    }
+
+    /// Waits as [`wait_with_output`](Self::wait_with_output) does, but no longer than `time`: `None`
+    /// if the command has not ended by then. What was read is kept for the next call of this or of
+    /// that, and there has to be one: who waits holds the limits.
+    ///
+    /// # Errors
+    /// As for [`try_wait`](Self::try_wait).
+    pub fn wait_with_output_for(&mut self, time: Duration) -> Result<Option<Output>, Error> {
+        let now = Instant::now();
+        // Whoever asks for longer than there are numbers gets a year at a time.
+        let until = now.checked_add(time).unwrap_or(now + YEAR);
+        self.lend_pipes();
+        let gathered = self.inner.wait_with_output_until(until);
+        let gathered = gathered.map_err(|source| self.not_waited(source))?;
+        gathered.map(|gathered| self.output(gathered)).transpose()
+    }
+
+    /// Who waits reads the pipes.
+    fn lend_pipes(&mut self) {
         drop(self.stdin.take());
-        self.inner.stdout = self.stdout.take();
-        self.inner.stderr = self.stderr.take();
-        let (outcome, stdout, stderr) =
-            self.inner
-                .wait_with_output()
-                .map_err(|source| Error::Wait {
-                    backend: self.backend,
-                    source,
-                })?;
+        self.inner.stdout = self.stdout.take().or(self.inner.stdout.take());
+        self.inner.stderr = self.stderr.take().or(self.inner.stderr.take());
+    }
+
+    pub(crate) fn output(&self, (outcome, stdout, stderr): Gathered) -> Result<Output, Error> {
         let outcome = self.with_command(outcome, &stderr)?;
         Ok(Output {
             outcome,
             stdout,
             stderr,
         })
+    }
+
+    pub(crate) fn not_waited(&self, source: io::Error) -> Error {
+        let backend = self.backend;
+        Error::Wait { backend, source }
     }
 }

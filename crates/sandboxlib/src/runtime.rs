@@ -301,12 +301,7 @@ impl Child {
         self.watch()?;
         let gathered = self.gather().await;
         let (outcome, [stdout, stderr]) = gathered.map_err(|source| self.not_waited(source))?;
-        let outcome = self.with_command(outcome, &stderr)?;
-        Ok(Output {
-            outcome,
-            stdout,
-            stderr,
-        })
+        self.output((outcome, stdout, stderr))
     }
 
     async fn gather(&mut self) -> io::Result<(Outcome, [Vec<u8>; 2])> {
@@ -329,10 +324,5 @@ impl Child {
     fn watch(&mut self) -> Result<(), Error> {
         let watched = self.inner.watch();
         watched.map_err(|source| self.not_waited(source))
-    }
-
-    fn not_waited(&self, source: io::Error) -> Error {
-        let backend = self.backend;
-        Error::Wait { backend, source }
     }
 }

@@ -1,5 +1,6 @@
 //! What the kernel says of a process that has ended.
 
+use std::io;
 use std::time::Duration;
 
 use sandboxlib_config::{Limit, Limits};
@@ -47,6 +48,11 @@ pub(crate) fn judge(outcome: &mut Outcome, limit: Option<Limit>, limits: &Limits
     {
         outcome.end = End::Limit(limit);
     }
+}
+
+/// Of a wait for as long as it takes that has come back without the end, which none does.
+pub(crate) fn endless() -> io::Error {
+    io::ErrorKind::TimedOut.into()
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub use prepared::Prepared;
 pub use rehearsal::{Rehearsal, hints};
 pub use run::{Run, Stdio};
 pub use signals::block_signals;
-pub use streams::{Quota, RelayEvent, Stream};
+pub use streams::{Gathered, Quota, RelayEvent, Stream};
 pub use system::{
     Child, HostView, OS, Relay, Session, Signaller, diagnose, diagnose_command, doctor, facts,
     is_system_call, peer_uid, receive_with_fds, send_with_fds, system_calls_but,

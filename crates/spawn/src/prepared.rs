@@ -87,7 +87,11 @@ impl Prepared {
     /// [`SpawnError`] as [`start`](Self::start) would give it, or `Unsupported` for launches by a
     /// helper program.
     pub fn warm(&self, count: usize) -> Result<(), SpawnError> {
-        self.direct("sandboxes that stand ready")?.warm(count)
+        match &self.way {
+            // It never has any.
+            Way::Helper { .. } if count == 0 => Ok(()),
+            _ => self.direct("sandboxes that stand ready")?.warm(count),
+        }
     }
 
     /// How many sandboxes stand ready.

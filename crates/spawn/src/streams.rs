@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd as _, RawFd};
 
+use sandboxlib_core::Outcome;
+
 /// The ends that the caller has, where a stream is a pipe.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
@@ -17,6 +19,9 @@ pub(crate) struct Ends {
     #[allow(dead_code, reason = "Linux alone has terminals for commands")]
     pub(crate) shown: Option<Stream>,
 }
+
+/// How a command ended, and what came through the pipes of its standard output and error.
+pub type Gathered = (Outcome, Vec<u8>, Vec<u8>);
 
 /// One of the two streams that a command writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,7 +117,7 @@ pub(crate) struct Tap<'a> {
 
 impl<'a> Tap<'a> {
     /// From here on, reading takes what is there and does not wait. Without a file there is
-    /// nothing to do.
+    /// nothing to do. What a memory holds already counts towards the limit `most`.
     pub(crate) fn new(
         stream: Stream,
         from: Option<File>,
@@ -128,12 +133,16 @@ impl<'a> Tap<'a> {
                 return Err(io::Error::last_os_error());
             }
         }
+        let kept = match &to {
+            Sink::Memory(data) => data.len() as u64,
+            _ => 0,
+        };
         Ok(Self {
             stream,
             from,
             to,
             held: Vec::new(),
-            quota: Quota::new(most),
+            quota: Quota::new(most.map(|most| most.saturating_sub(kept))),
         })
     }
 
@@ -248,9 +257,15 @@ impl<'a> Tap<'a> {
 
     /// What was kept.
     pub(crate) fn into_data(self) -> Vec<u8> {
+        self.into_parts().1
+    }
+
+    /// The stream, if there may be more of it, and what was kept: who goes on later makes another
+    /// of both.
+    pub(crate) fn into_parts(self) -> (Option<File>, Vec<u8>) {
         match self.to {
-            Sink::Memory(data) => data,
-            _ => Vec::new(),
+            Sink::Memory(data) => (self.from, data),
+            _ => (self.from, Vec::new()),
         }
     }
 }

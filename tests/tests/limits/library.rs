@@ -109,6 +109,61 @@ fn a_command_that_prints_faster_than_it_is_read_waits() {
 }
 
 #[test]
+fn who_waits_a_while_at_a_time_loses_nothing_and_holds_the_limits() {
+    let Some(root) = root() else { return };
+    let prepared = sandbox(&root).prepare().unwrap();
+    let little = Duration::from_millis(5);
+    let start = |script: &str, most: Option<u64>| {
+        let mut command = sh(&prepared, script);
+        command.stdout(Stdio::Piped).stderr(Stdio::Piped);
+        command.timeout(Duration::from_secs(10));
+        if let Some(most) = most {
+            command.output_limit(most);
+        }
+        command.spawn().unwrap()
+    };
+    let to_the_end = |child: &mut sandboxlib::Child| {
+        let mut pauses = 0;
+        loop {
+            match child.wait_with_output_for(little).unwrap() {
+                Some(output) => return (output, pauses),
+                None => pauses += 1,
+            }
+        }
+    };
+    // What was printed before a pause is there, and what fills the pipe in one does not block.
+    let script = "echo a; echo b >&2; sleep 0.1; \
+                  i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done; exit 3";
+    let lines: String = (0..20_000).map(|i| format!("{i}\n")).collect();
+    let (output, pauses) = to_the_end(&mut start(script, None));
+    assert!(pauses > 2, "{pauses}");
+    assert_eq!(output.outcome.end, End::Exited(3));
+    assert!(output.stdout == format!("a\n{lines}").as_bytes());
+    assert_eq!(output.stderr, b"b\n");
+    // Each way of waiting goes on where another has stopped.
+    let mut child = start("echo a; sleep 0.2; echo c", None);
+    assert_eq!(child.wait_with_output_for(little * 20).unwrap(), None);
+    assert_eq!(child.wait_with_output().unwrap().stdout, b"a\nc\n");
+    // The limit of output is one of all pieces together.
+    let script = "printf 123456; sleep 0.1; printf 789; sleep 0.1; printf 0123; exec sleep 60";
+    let (output, _) = to_the_end(&mut start(script, Some(10)));
+    assert_eq!(output.outcome.end, End::Limit(Limit::Output));
+    assert_eq!(output.stdout, b"1234567890");
+    let (output, _) = to_the_end(&mut start("printf 1234567890; sleep 0.1", Some(10)));
+    assert_eq!(output.outcome.end, End::Exited(0));
+    // And a time is one of the whole.
+    let mut command = sh(&prepared, "exec sleep 60");
+    command.timeout(Duration::from_millis(200));
+    let mut child = command.spawn().unwrap();
+    let (output, pauses) = to_the_end(&mut child);
+    assert_eq!(output.outcome.end, End::Limit(Limit::Wall));
+    assert!(pauses > 2, "{pauses}");
+    // Whoever asks again is told the same.
+    let again = child.wait_with_output_for(Duration::MAX).unwrap().unwrap();
+    assert_eq!(again.outcome.end, End::Limit(Limit::Wall));
+}
+
+#[test]
 fn the_outcome_says_how_it_was_measured() {
     let Some(root) = root() else { return };
     let prepared = sandbox(&root).prepare().unwrap();

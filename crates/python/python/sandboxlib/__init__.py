@@ -104,7 +104,7 @@ def get_executor(name):
 def executor_for_platform():
     """The best backend that works here, or the one that SANDBOXLIB_BACKEND names."""
     wanted = os.environ.get("SANDBOXLIB_BACKEND")
-    if wanted:
+    if wanted is not None:
         try:
             return get_executor(wanted)
         except KeyError:

@@ -211,12 +211,7 @@ def run(
         gather=True,
     )
     with _as_before(filesystem_root):
-        child = prepared.start(run)
-        try:
-            outcome, out, err = child.wait(None)
-        except BaseException:
-            child.kill()
-            raise
+        outcome, out, err = prepared.run(run)
     return (
         outcome["returncode"],
         out if stdout == sandboxlib.CAPTURE else None,

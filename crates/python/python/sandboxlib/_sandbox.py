@@ -143,8 +143,13 @@ class Result(subprocess.CompletedProcess):
     def __init__(self, args, outcome, stdout, stderr, enforcement):
         super().__init__(args, outcome["returncode"], stdout, stderr)
         self.limit = outcome["limit"]
-        self.usage = Usage(*(outcome[field.name] for field in dataclasses.fields(Usage)))
         self.enforcement = enforcement
+        self._outcome = outcome
+
+    @property
+    def usage(self):
+        """What it used: a :class:`Usage`."""
+        return Usage(*(self._outcome[field.name] for field in dataclasses.fields(Usage)))
 
     def __repr__(self):
         limit = ", limit=%r" % self.limit if self.limit else ""
@@ -433,14 +438,20 @@ class Prepared(_Runs):
 
     def warm(self, count):
         """Keeps up to ``count`` sandboxes set up in the background, and has runs take one of them
-        where they can: a run then takes little longer than that of the bare program. 0 ends them.
-        A run whose streams are files, and no pipes, sockets or /dev/null, gets one of its own."""
+        where they can: a run then takes little longer than that of the bare program. 0 ends them,
+        and so does the end of a ``with`` block, of this object and of the caller. A run whose streams are files, and no pipes, sockets or /dev/null, gets one of its own."""
         self._native.warm(count)
 
     @property
     def warmed(self):
         """How many sandboxes stand ready."""
         return self._native.warmed()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.warm(0)
 
     def _ready(self):
         return self
@@ -470,12 +481,7 @@ class Prepared(_Runs):
         )
 
     def _finish(self, args, job, codec, check, timeout):
-        child = self._native.start(job)
-        try:
-            told = child.wait(None)
-        except BaseException:
-            child.kill()
-            raise
+        told = self._native.run(job)
         return self._result(args, job, told, codec, check, timeout)
 
     def _result(self, args, job, told, codec, check, timeout):

@@ -27,10 +27,8 @@ import inspect
 import json
 import os
 import select
-import shutil
 import subprocess
 import sys
-import tempfile
 import textwrap
 import threading
 import time
@@ -60,6 +58,9 @@ DEFAULT_LIMITS = Limits(wall=60, memory=1 << 30, processes=64, output=16 << 20, 
 #: Where things are inside.
 HOME = "/home"
 _GUEST = "/run/sandboxlib"
+#: A root in which nothing is seen. It is a part of the package, so that there is none to be made,
+#: and none to be left behind by a caller who is killed.
+_ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_root")
 #: The descriptors inside.
 _REQUESTS, _ANSWERS = 3, 4
 #: For how long an interpreter may take to be gone when it has stopped to answer.
@@ -242,7 +243,8 @@ class PythonSandbox(_Calls):
     ``DEFAULT_LIMITS``, and None there is no limit. ``wall`` and ``output`` are those of a call.
     ``interpreter``: the path of another Python, 3.6 or newer. ``site_packages``: whether what is
     installed for it is to be had. ``preload``: modules that are imported ahead of time.
-    ``root``: a directory that is ``/`` to the code, read-only but for the paths ``writable``.
+    ``root``: a directory that is ``/`` to the code, read-only but for the paths ``writable``; None
+    for one with nothing in it.
     ``mounts``, ``env``, ``prefer``, ``backends``: as for :class:`sandboxlib.Sandbox`.
     ``ahead``: how many interpreters wait, started, for calls to come.
     ``largest``: how many bytes a value may have on its way out.
@@ -292,11 +294,11 @@ class PythonSandbox(_Calls):
         utf8 = ["-X", "utf8"] if layout["version"] >= [3, 7] else []
         self._argv = [layout["executable"], "-I", "-B"] + site + utf8
         self._argv += [_GUEST + "/_guest.py", str(_REQUESTS), str(_ANSWERS)]
-        empty = None
         if root is None:
-            root = empty = tempfile.mkdtemp(prefix="sandboxlib-")
-            os.chmod(empty, 0o755)
-        self._finalizer = weakref.finalize(self, _clean, self._spare, self._lock, empty)
+            if writable:
+                raise ValueError("writable is about a root of yours, and none is said")
+            root = _ROOT
+        self._finalizer = weakref.finalize(self, _clean, self._spare, self._lock)
         user = "user:x:%d:%d:user:%s:/bin/sh\n" % (os.geteuid(), os.getegid(), HOME)
         inside = [
             Mount.tmpfs(HOME, mode=0o777),
@@ -400,13 +402,11 @@ class PythonSandbox(_Calls):
         return reply.value
 
 
-def _clean(spare, lock, empty):
+def _clean(spare, lock):
     with lock:
         waiting, spare[:] = list(spare), []
     for interpreter in waiting:
         interpreter.close()
-    if empty is not None:
-        shutil.rmtree(empty, ignore_errors=True)
 
 
 class Session(_Calls):

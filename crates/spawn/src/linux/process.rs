@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -21,7 +21,7 @@ use super::poll::{self, Interest};
 use super::pool;
 use super::wire::{Used, kind};
 use crate::ending::{self, decode, duration};
-use crate::streams::{Ends, Sink, Stream, Tap, Wish};
+use crate::streams::{Ends, Gathered, Sink, Stream, Tap, Wish};
 use crate::tty::WindowSize;
 
 mod steps;
@@ -65,6 +65,8 @@ pub struct Child {
     terminal: Option<File>,
     /// The stream that is that other end too.
     shown: Option<Stream>,
+    /// What came through the pipes and nobody has taken yet.
+    gathered: [Vec<u8>; 2],
     pid: u32,
     handles: Signaller,
     began: Instant,
@@ -128,6 +130,7 @@ impl Child {
             stderr: None,
             terminal: None,
             shown: None,
+            gathered: Default::default(),
             pid,
             handles,
             began,
@@ -295,7 +298,6 @@ impl Child {
     /// What the operating system says.
     pub fn wait_forwarding(&mut self, signals: &[i32]) -> io::Result<Outcome> {
         self.wait_tapping([None, None], signals, None)
-            .map(|(outcome, _)| outcome)
     }
 
     /// Waits as [`wait_forwarding`](Self::wait_forwarding) does, and copies what comes through the
@@ -307,7 +309,6 @@ impl Child {
     pub fn wait_relaying(&mut self, signals: &[i32]) -> io::Result<Outcome> {
         let sinks = [Sink::Fd(1), Sink::Fd(2)];
         self.wait_tapping(sinks.map(Some), signals, None)
-            .map(|(outcome, _)| outcome)
     }
 
     /// Waits as [`wait_relaying`](Self::wait_relaying) does; where the command has a terminal,
@@ -334,7 +335,6 @@ impl Child {
         };
         let incoming = console.signals();
         self.wait_tapping(sinks.map(Some), &incoming, Some(&mut console))
-            .map(|(outcome, _)| outcome)
     }
 
     /// Gives the command's terminal this size. Without a terminal there is nothing to do.
@@ -354,10 +354,27 @@ impl Child {
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn wait_with_output(&mut self) -> io::Result<(Outcome, Vec<u8>, Vec<u8>)> {
-        let sinks = [Sink::Memory(Vec::new()), Sink::Memory(Vec::new())];
-        let (outcome, [out, err]) = self.wait_tapping(sinks.map(Some), &[], None)?;
-        Ok((outcome, out, err))
+    pub fn wait_with_output(&mut self) -> io::Result<Gathered> {
+        self.gather(None)?.ok_or_else(ending::endless)
+    }
+
+    /// Waits as [`wait_with_output`](Self::wait_with_output) does, but no longer than `until`:
+    /// `None` if it has not ended by then. What was read is kept for the next call, and there has to
+    /// be one: who waits holds the limits.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn wait_with_output_until(&mut self, until: Instant) -> io::Result<Option<Gathered>> {
+        self.gather(Some(until))
+    }
+
+    fn gather(&mut self, until: Option<Instant>) -> io::Result<Option<Gathered>> {
+        let sinks = mem::take(&mut self.gathered).map(Sink::Memory);
+        let outcome = self.wait_tapping_until(sinks.map(Some), &[], None, until)?;
+        Ok(outcome.map(|outcome| {
+            let [out, err] = mem::take(&mut self.gathered);
+            (outcome, out, err)
+        }))
     }
 
     /// Waits, and hands what comes through the pipes of standard output and error to `take`, piece
@@ -374,16 +391,28 @@ impl Child {
         let call = |stream, piece: &[u8]| (take.borrow_mut())(stream, piece);
         let sinks = [Sink::Callback(&call), Sink::Callback(&call)];
         self.wait_tapping(sinks.map(Some), &[], None)
-            .map(|(outcome, _)| outcome)
     }
 
     /// Waits, moves what comes through the pipes to where it goes, and passes signals on.
-    fn wait_tapping<'a>(
+    fn wait_tapping(
+        &mut self,
+        sinks: [Option<Sink<'_>>; 2],
+        signals: &[i32],
+        console: Option<&mut Console>,
+    ) -> io::Result<Outcome> {
+        let outcome = self.wait_tapping_until(sinks, signals, console, None)?;
+        outcome.ok_or_else(ending::endless)
+    }
+
+    /// The same until a time, if there is one, and `None` if it has not ended by then. What was
+    /// gathered in memory is in `gathered` afterwards.
+    fn wait_tapping_until<'a>(
         &mut self,
         sinks: [Option<Sink<'a>>; 2],
         signals: &[i32],
         mut console: Option<&mut Console>,
-    ) -> io::Result<(Outcome, [Vec<u8>; 2])> {
+        until: Option<Instant>,
+    ) -> io::Result<Option<Outcome>> {
         drop(self.stdin.take());
         let looks = self.monitor.as_ref().is_some_and(Monitor::looks);
         let calls_back = sinks
@@ -417,6 +446,12 @@ impl Child {
             if let Some(outcome) = self.try_wait()? {
                 break outcome;
             }
+            if until.is_some_and(|until| until <= Instant::now()) {
+                let [(out, held_out), (err, held_err)] = taps.map(Tap::into_parts);
+                (self.stdout, self.stderr) = (out, err);
+                self.gathered = [held_out, held_err];
+                return Ok(None);
+            }
             let signals = incoming.as_ref().map_or(-1, poll::SignalFd::as_raw_fd);
             let [out, err] = taps.each_ref().map(Tap::wants);
             let mut interests = [
@@ -433,6 +468,7 @@ impl Child {
                 .next_look()
                 .into_iter()
                 .chain(console.as_ref().and_then(|c| c.due()))
+                .chain(until)
                 .min()
                 .map(|at| at.saturating_duration_since(Instant::now()));
             let ready = poll::wait(self.handles.as_raw_fd(), &mut interests, left)?;
@@ -485,7 +521,8 @@ impl Child {
             }
         }
         let outcome = self.outcome.clone().unwrap_or(outcome);
-        Ok((outcome, taps.map(Tap::into_data)))
+        self.gathered = taps.map(Tap::into_data);
+        Ok(Some(outcome))
     }
 
     pub(super) fn control(&self) -> &Control {

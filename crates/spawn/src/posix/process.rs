@@ -15,7 +15,7 @@ use sandboxlib_core::{End, Outcome, Started};
 use super::poll::{self, Catcher};
 use crate::ending::{self, decode, duration};
 use crate::helper::Errand;
-use crate::streams::{Ends, Quota, Sink, Stream, Tap, Wish};
+use crate::streams::{Ends, Gathered, Quota, Sink, Stream, Tap, Wish};
 use crate::tty::WindowSize;
 
 /// A process that is the caller's child. Its number is its own until it has been waited for,
@@ -165,6 +165,8 @@ pub struct Child {
     pub stdout: Option<File>,
     /// The reading end of standard error, if it is a pipe.
     pub stderr: Option<File>,
+    /// What came through the pipes and nobody has taken yet.
+    gathered: [Vec<u8>; 2],
     process: Arc<Process>,
     /// At its end when the command has ended; `None` if that could not be had, before it ran.
     ended: Option<File>,
@@ -185,6 +187,7 @@ impl Child {
             stdin: ends.stdin,
             stdout: ends.stdout,
             stderr: ends.stderr,
+            gathered: Default::default(),
             process: Arc::new(Process {
                 pid,
                 waited_for: Mutex::new(false),
@@ -282,7 +285,7 @@ impl Child {
     /// # Errors
     /// What the operating system says.
     pub fn wait(&mut self) -> io::Result<Outcome> {
-        self.wait_tapping([None, None]).map(|(outcome, _)| outcome)
+        self.wait_tapping([None, None])
     }
 
     /// Waits as [`wait`](Self::wait) does, and sends the command each of `signals` that this
@@ -306,7 +309,6 @@ impl Child {
         let _catcher = self.catch(signals)?;
         let sinks = [Sink::Fd(1), Sink::Fd(2)];
         self.wait_tapping(sinks.map(Some))
-            .map(|(outcome, _)| outcome)
     }
 
     /// Waits as [`wait_relaying`](Self::wait_relaying) does: on this system no command has a
@@ -340,10 +342,27 @@ impl Child {
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn wait_with_output(&mut self) -> io::Result<(Outcome, Vec<u8>, Vec<u8>)> {
-        let sinks = [Sink::Memory(Vec::new()), Sink::Memory(Vec::new())];
-        let (outcome, [out, err]) = self.wait_tapping(sinks.map(Some))?;
-        Ok((outcome, out, err))
+    pub fn wait_with_output(&mut self) -> io::Result<Gathered> {
+        self.gather(None)?.ok_or_else(ending::endless)
+    }
+
+    /// Waits as [`wait_with_output`](Self::wait_with_output) does, but no longer than `until`:
+    /// `None` if it has not ended by then. What was read is kept for the next call, and there has to
+    /// be one: who waits holds the limits.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn wait_with_output_until(&mut self, until: Instant) -> io::Result<Option<Gathered>> {
+        self.gather(Some(until))
+    }
+
+    fn gather(&mut self, until: Option<Instant>) -> io::Result<Option<Gathered>> {
+        let sinks = mem::take(&mut self.gathered).map(Sink::Memory);
+        let outcome = self.wait_tapping_until(sinks.map(Some), until)?;
+        Ok(outcome.map(|outcome| {
+            let [out, err] = mem::take(&mut self.gathered);
+            (outcome, out, err)
+        }))
     }
 
     /// Waits, and hands what comes through the pipes of standard output and error to `take`, piece
@@ -360,14 +379,21 @@ impl Child {
         let call = |stream, piece: &[u8]| (take.borrow_mut())(stream, piece);
         let sinks = [Sink::Callback(&call), Sink::Callback(&call)];
         self.wait_tapping(sinks.map(Some))
-            .map(|(outcome, _)| outcome)
     }
 
     /// Waits, and moves what comes through the pipes to where it goes.
-    fn wait_tapping<'a>(
+    fn wait_tapping(&mut self, sinks: [Option<Sink<'_>>; 2]) -> io::Result<Outcome> {
+        self.wait_tapping_until(sinks, None)?
+            .ok_or_else(ending::endless)
+    }
+
+    /// The same until a time, if there is one, and `None` if it has not ended by then. What was
+    /// gathered in memory is in `gathered` afterwards.
+    fn wait_tapping_until<'a>(
         &mut self,
         sinks: [Option<Sink<'a>>; 2],
-    ) -> io::Result<(Outcome, [Vec<u8>; 2])> {
+        until: Option<Instant>,
+    ) -> io::Result<Option<Outcome>> {
         drop(self.stdin.take());
         let most = self.limits.output;
         let tap = |stream, from: &mut Option<File>, to: Option<Sink<'a>>| match to {
@@ -383,8 +409,17 @@ impl Child {
             if let Some(outcome) = self.try_wait()? {
                 break outcome;
             }
+            if until.is_some_and(|until| until <= Instant::now()) {
+                let [(out, held_out), (err, held_err)] = taps.map(Tap::into_parts);
+                (self.stdout, self.stderr) = (out, err);
+                self.gathered = [held_out, held_err];
+                return Ok(None);
+            }
             let left = self
                 .next_look()
+                .into_iter()
+                .chain(until)
+                .min()
                 .map(|at| at.saturating_duration_since(Instant::now()));
             let ended = self.ended.as_ref().map(AsRawFd::as_raw_fd);
             let ended = ended.map_or(Wish::Nothing, Wish::Read);
@@ -411,7 +446,8 @@ impl Child {
             }
         }
         let outcome = self.outcome.clone().unwrap_or(outcome);
-        Ok((outcome, taps.map(Tap::into_data)))
+        self.gathered = taps.map(Tap::into_data);
+        Ok(Some(outcome))
     }
 
     /// A descriptor to wait with, for a program with an event loop of its own: it can be read from

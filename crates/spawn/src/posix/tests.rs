@@ -130,6 +130,18 @@ fn standard_streams() {
 }
 
 #[test]
+fn a_wait_goes_on_where_it_was_left() {
+    let run = piped("echo one; sleep 0.2; echo two; echo three >&2");
+    let mut child = plain().start(&run).unwrap();
+    let soon = Instant::now() + Duration::from_millis(50);
+    assert_eq!(child.wait_with_output_until(soon).unwrap(), None);
+    let late = Instant::now() + Duration::from_secs(60);
+    let (outcome, out, err) = child.wait_with_output_until(late).unwrap().unwrap();
+    assert_eq!(outcome.end, End::Exited(0));
+    assert_eq!((&out[..], &err[..]), (&b"one\ntwo\n"[..], &b"three\n"[..]));
+}
+
+#[test]
 fn ten_megabytes_on_each_stream() {
     let text = "(head -c 10485760 /dev/zero >&2) & head -c 10485760 /dev/zero; wait";
     let mut child = plain().start(&piped(text)).unwrap();
