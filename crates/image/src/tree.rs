@@ -79,6 +79,9 @@ pub(crate) struct Tree {
     /// What was found last, by the path that was asked for. Entries of a directory follow each
     /// other.
     last: Option<(Vec<u8>, Place)>,
+    /// The directories on the way to it, each in the one before, the first in the root. The next
+    /// one is often near.
+    way: Vec<Place>,
 }
 
 impl Tree {
@@ -94,8 +97,12 @@ impl Tree {
             fd: Arc::new(fd),
             path: Vec::new(),
         };
-        let last = None;
-        Self { root, depth, last }
+        Self {
+            root,
+            depth,
+            last: None,
+            way: Vec::new(),
+        }
     }
 
     pub(crate) fn root(&self) -> &Place {
@@ -110,27 +117,34 @@ impl Tree {
         {
             return Ok(place.clone());
         }
-        let place = self.walk(&self.root, path, make)?;
+        let place = self.walk(path, make)?;
         self.last = Some((path.to_vec(), place.clone()));
         Ok(place)
     }
 
-    /// As [`directory`](Self::directory), without remembering.
-    fn walk(&self, from: &Place, path: &[u8], make: bool) -> Result<Place, Lost> {
-        let mut stack = vec![from.clone()];
-        let mut todo: VecDeque<Vec<u8>> = components(path).map(<[u8]>::to_vec).collect();
+    /// As [`directory`](Self::directory), from the deepest directory on the last way that is on
+    /// this one too. No link is on that way, so the names alone tell.
+    fn walk(&mut self, path: &[u8], make: bool) -> Result<Place, Lost> {
+        let mut stack = std::mem::take(&mut self.way);
+        let names = components(path);
+        let common = names.zip(&stack).take_while(|(name, place)| {
+            let own = place.path.rsplit(|b| *b == b'/').next();
+            own == Some(name)
+        });
+        let common = common.count();
+        stack.truncate(common);
+        let names = components(path).skip(common);
+        let mut todo: VecDeque<Vec<u8>> = names.map(<[u8]>::to_vec).collect();
         let mut links = 0;
         while let Some(name) = todo.pop_front() {
             if name == b".." {
-                if stack.len() > 1 {
-                    stack.pop();
-                }
+                stack.pop();
                 continue;
             }
-            let at = stack.last().unwrap_or(from);
+            let at = stack.last().unwrap_or(&self.root);
             match self.step(at, &name, make)? {
                 Step::Into(place) => {
-                    if stack.len() as u64 > self.depth {
+                    if stack.len() as u64 >= self.depth {
                         return Err(Lost::Limit(Exceeded {
                             limit: Limit::Depth,
                             allowed: self.depth,
@@ -147,7 +161,7 @@ impl Tree {
                         }));
                     }
                     if target.starts_with(b"/") {
-                        stack.truncate(1);
+                        stack.clear();
                     }
                     for component in components(&target).rev() {
                         todo.push_front(component.to_vec());
@@ -155,7 +169,9 @@ impl Tree {
                 }
             }
         }
-        Ok(stack.pop().unwrap_or_else(|| from.clone()))
+        let place = stack.last().unwrap_or(&self.root).clone();
+        self.way = stack;
+        Ok(place)
     }
 
     fn step(&self, at: &Place, name: &[u8], make: bool) -> Result<Step, Lost> {
@@ -189,6 +205,7 @@ impl Tree {
     /// taken away.
     pub(crate) fn forget(&mut self) {
         self.last = None;
+        self.way.clear();
     }
 
     /// The file at `path`, links inside the tree followed, for reading. `None` if there is none;
