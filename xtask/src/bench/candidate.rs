@@ -38,9 +38,10 @@ pub(super) enum How {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Before {
     Nothing,
-    /// This is removed.
-    Remove(PathBuf),
-    /// This is made an empty directory.
+    /// This is moved away, to a directory beside it that somebody removes in the end: where
+    /// files were just removed, ext4 is slow to make others (recently_deleted in its ialloc.c).
+    MoveAway(PathBuf),
+    /// The same, and an empty directory is made.
     Empty(PathBuf),
 }
 
@@ -60,7 +61,7 @@ impl Candidate {
 
     /// The same, to whose runs nothing is at `path`.
     pub(super) fn without(self, path: PathBuf) -> Self {
-        let before = Before::Remove(path);
+        let before = Before::MoveAway(path);
         Self { before, ..self }
     }
 

@@ -70,11 +70,14 @@ pub(super) fn measure(
     let bytes = if wanted.quick { BYTES_QUICK } else { BYTES };
     let image = Made::find(&place.images(&wanted.account), bytes, wanted)?;
     report.image = Some(image.about()?);
+    // Somebody may have been interrupted.
+    image.clear()?;
+    fs::create_dir(image.work())?;
     let rounds = (wanted.rounds / FEWER).max(FEWEST);
     wanted.say(&format!("unpacking an image, {rounds} rounds"));
     let unpacking = in_turn_after(0, &image.unpacking(place), rounds, chance);
     wanted.say(&format!("starting from images, {} rounds", wanted.rounds));
-    let starting = in_turn(&image.starting(place)?, wanted.rounds, chance);
+    let starting = in_turn(&image.starting(place), wanted.rounds, chance);
     for (samples, to) in [(&unpacking, TAR), (&starting, DIRECTORY)] {
         report.images.extend(timings(samples, to));
         report.miss(samples.missing.clone());
@@ -170,7 +173,7 @@ impl Made {
     }
 
     fn unpacking(&self, place: &Place) -> Vec<Candidate> {
-        let fresh = |name: &str| self.dir.join(format!("fresh-{name}"));
+        let fresh = |name: &str| self.work().join(name);
         let ours = from_image(place, &fresh("cache"), self.image());
         let library = vec![
             place.unpack().into(),
@@ -201,8 +204,8 @@ impl Made {
         ]
     }
 
-    fn starting(&self, place: &Place) -> Result<Vec<Candidate>> {
-        let cache = self.dir.join("cache");
+    fn starting(&self, place: &Place) -> Vec<Candidate> {
+        let cache = self.work().join("kept");
         let cached = from_image(place, &cache, self.image());
         let directory = |option: Option<&str>| {
             let mut line: Vec<OsString> = vec![place.run_sandbox().into()];
@@ -210,30 +213,22 @@ impl Made {
             line.extend([self.tree.clone().into(), COMMAND.into()]);
             How::Process(line)
         };
-        // An earlier version may have made it.
-        if cache.exists() {
-            fs::remove_dir_all(&cache)?;
-        }
-        Ok(vec![
+        vec![
             Candidate::new(SECOND, How::Process(cached)),
             Candidate::new(DIRECTORY, directory(None)),
             Candidate::new(OVERLAY, directory(Some("--overlay"))),
-        ])
+        ]
+    }
+
+    /// What the candidates make is here.
+    fn work(&self) -> PathBuf {
+        self.dir.join("work")
     }
 
     /// Removes what the candidates made. The image stays for the next time.
     fn clear(&self) -> Result {
-        for name in [
-            "fresh-cache",
-            "fresh-library",
-            "fresh-tar",
-            "fresh-umoci",
-            "cache",
-        ] {
-            let path = self.dir.join(name);
-            if path.exists() {
-                fs::remove_dir_all(path)?;
-            }
+        if self.work().exists() {
+            fs::remove_dir_all(self.work())?;
         }
         Ok(())
     }

@@ -83,16 +83,17 @@ pub(super) fn in_turn_after(
 fn prepare(before: &Before) -> Result {
     let path = match before {
         Before::Nothing => return Ok(()),
-        Before::Remove(path) | Before::Empty(path) => path,
+        Before::MoveAway(path) | Before::Empty(path) => path,
     };
+    let parent = path.parent().ok_or("a path without a parent")?;
     if path.exists() {
-        fs::remove_dir_all(path)?;
+        let aside = tempfile::Builder::new().prefix("old-").tempdir_in(parent)?;
+        fs::rename(path, aside.keep().join("tree"))?;
     }
     if let Before::Empty(path) = before {
         fs::create_dir(path)?;
     }
     // What the file system still has to do, for this or for whoever was before, is not timed.
-    let parent = path.parent().ok_or("a path without a parent")?;
     repo::run(Command::new("sync").arg("--file-system").arg(parent))
 }
 
