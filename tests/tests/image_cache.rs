@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use sandboxlib_image::{Cache, CacheKind, CachedRoot, Digest, Error, OpenOptions, UnpackOptions};
+use sandboxlib_image::{Cache, CacheKind, CachedRoot, Error, OpenOptions, UnpackOptions};
 use tempfile::TempDir;
 
 mod layouts;

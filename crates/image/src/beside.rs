@@ -177,7 +177,8 @@ mod tests {
 
     /// So many bytes, no two pieces alike.
     fn bytes(n: usize) -> Vec<u8> {
-        (0..n).map(|n| (n % 251) as u8 ^ (n / 7919) as u8).collect()
+        let byte = |n: usize| n.to_le_bytes()[0] ^ (n / 7919).to_le_bytes()[0];
+        (0..n).map(byte).collect()
     }
 
     /// A reader that fails after the bytes that it has.
