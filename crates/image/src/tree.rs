@@ -362,3 +362,68 @@ pub(crate) fn split(path: &[u8]) -> (Vec<u8>, Vec<u8>) {
         None => (Vec::new(), path.to_vec()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// The path that was found, or what kept it from being found.
+    fn found(tree: &mut Tree, path: &str) -> String {
+        let place = tree.directory(path.as_bytes(), false);
+        place.map_or_else(
+            |lost| format!("{lost:?}"),
+            |place| String::from_utf8_lossy(&place.path).into_owned(),
+        )
+    }
+
+    #[test]
+    fn what_was_found_before_makes_no_difference() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = dir.path();
+        fs::create_dir_all(here.join("a/b/c/d")).unwrap();
+        fs::create_dir_all(here.join("x/b")).unwrap();
+        fs::write(here.join("a/file"), "").unwrap();
+        for (name, target) in [
+            ("l", "a/b"),
+            ("a/up", "../../../x"),
+            ("a/b/round", "../../x/b"),
+            ("x/top", "/a"),
+            ("loop", "loop"),
+        ] {
+            symlink(target, here.join(name)).unwrap();
+        }
+        let paths = "a a/b a/b/c a/b/c/d x x/b l l/c a/up a/up/b a/b/round x/top/b l/../x \
+                     loop a/file a/none a//b/./c"
+            .split_whitespace();
+        let paths: Vec<&str> = paths.chain([""]).collect();
+        let fresh = || Tree::open(here, 3).unwrap();
+        assert_eq!(found(&mut fresh(), "l/c"), "a/b/c");
+        assert_eq!(found(&mut fresh(), "a/up/b"), "x/b");
+        assert!(found(&mut fresh(), "a/b/c/d").starts_with("Limit"));
+        let mut used = fresh();
+        for first in &paths {
+            for second in &paths {
+                for path in [first, second] {
+                    let alone = found(&mut fresh(), path);
+                    assert_eq!(found(&mut used, path), alone, "{first} {second}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_looked_for_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tree = Tree::open(dir.path(), 10).unwrap();
+        let above = tree.directory(b"a", true).unwrap();
+        tree.directory(b"a/b/c", true).unwrap();
+        above.remove(b"b").unwrap();
+        tree.forget();
+        assert_eq!(found(&mut tree, "a/b/c"), "Missing");
+        tree.directory(b"a/b/d", true).unwrap();
+        assert!(dir.path().join("a/b/d").is_dir());
+    }
+}
