@@ -14,69 +14,19 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use sandboxlib_image::{Cache, CacheKind, CachedRoot, Digest, Error, OpenOptions, UnpackOptions};
+use sandboxlib_image::{Cache, CacheKind, CachedRoot, Error, OpenOptions, UnpackOptions};
 use tempfile::TempDir;
+
+mod layouts;
+
+use layouts::{layout, names, run};
 
 /// How the process that this test starts of itself learns what to do.
 const CACHE: &str = "SANDBOXLIB_TEST_CACHE";
 const IMAGE: &str = "SANDBOXLIB_TEST_IMAGE";
 
-fn run(dir: &Path, command: &str) {
-    let status = Command::new("sh")
-        .args(["-euc", command])
-        .current_dir(dir)
-        .stdin(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success(), "{command}");
-}
-
 fn root(cache: &Cache, image: &Path) -> Result<CachedRoot, Error> {
     cache.root(image, &OpenOptions::default(), &UnpackOptions::default())
-}
-
-/// An OCI layout of these layers, each a directory to be packed by tar.
-fn layout(dir: &Path, name: &str, layers: &[&str]) -> PathBuf {
-    let image = dir.join(name);
-    let blobs = image.join("blobs/sha256");
-    fs::create_dir_all(&blobs).unwrap();
-    let put = |bytes: &[u8]| {
-        let digest = Digest::of(bytes);
-        fs::write(blobs.join(digest.hex()), bytes).unwrap();
-        serde_json::json!({"digest": digest.to_string(), "size": bytes.len()})
-    };
-    let kind = |mut of: serde_json::Value, kind: &str| {
-        of["mediaType"] = format!("application/vnd.oci.image.{kind}").into();
-        of
-    };
-    let packed: Vec<Vec<u8>> = layers
-        .iter()
-        .map(|layer| {
-            let tar = format!("tar --sort=name --mtime=@0 -C {layer} -cf layer.tar .");
-            run(dir, &tar);
-            fs::read(dir.join("layer.tar")).unwrap()
-        })
-        .collect();
-    let diff_ids: Vec<String> = packed.iter().map(|l| Digest::of(l).to_string()).collect();
-    let config = serde_json::json!({
-        "os": "linux", "architecture": "amd64", "config": {"Cmd": [name]},
-        "rootfs": {"type": "layers", "diff_ids": diff_ids},
-    });
-    let config = kind(put(config.to_string().as_bytes()), "config.v1+json");
-    let layers: Vec<_> = packed
-        .iter()
-        .map(|l| kind(put(l), "layer.v1.tar"))
-        .collect();
-    let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": layers});
-    let manifest = kind(put(manifest.to_string().as_bytes()), "manifest.v1+json");
-    let index = serde_json::json!({"schemaVersion": 2, "manifests": [manifest]});
-    fs::write(image.join("index.json"), index.to_string()).unwrap();
-    fs::write(
-        image.join("oci-layout"),
-        r#"{"imageLayoutVersion": "1.0.0"}"#,
-    )
-    .unwrap();
-    image
 }
 
 /// Two images of two layers, which share the lower one. It is large enough to be killed in.
@@ -116,13 +66,6 @@ fn check(root: &Path, name: &str) {
     assert_eq!(files, 299, "all but the one that was taken away");
     let closed = fs::metadata(root.join("closed")).unwrap();
     assert_eq!(closed.mode() & 0o7777, 0o500);
-}
-
-fn names(dir: &Path) -> BTreeSet<String> {
-    fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect()
 }
 
 /// By itself, one process with a cache of its own; started by the tests below, one of many.
@@ -303,6 +246,32 @@ fn an_archive_that_did_not_change_is_not_read_again() {
     let other = root(&cache, &image).unwrap();
     assert_eq!(fs::read_to_string(other.path().join("f")).unwrap(), "other");
     assert_eq!(fs::read_to_string(again.path().join("f")).unwrap(), "first");
+}
+
+#[test]
+fn a_layout_whose_index_did_not_change_is_not_read_again() {
+    let dir = TempDir::new().unwrap();
+    let [one, two] = two_images(dir.path());
+    let cache = Cache::at(dir.path().join("cache")).unwrap();
+    // Until its times tell.
+    thread::sleep(Duration::from_secs(4));
+    let first = root(&cache, &one).unwrap();
+    assert_eq!(names(&cache.path().join("known")).len(), 1);
+    // What is not there cannot be read.
+    fs::rename(one.join("blobs"), one.join("away")).unwrap();
+    let again = root(&cache, &one).unwrap();
+    assert_eq!(again.path(), first.path());
+    assert_eq!(again.config().command, ["one"]);
+    // Another index by the same name is another image.
+    fs::rename(one.join("away"), one.join("blobs")).unwrap();
+    for blob in names(&two.join("blobs/sha256")) {
+        let blob = Path::new("blobs/sha256").join(blob);
+        fs::copy(two.join(&blob), one.join(&blob)).unwrap();
+    }
+    fs::copy(two.join("index.json"), one.join("index.json")).unwrap();
+    let other = root(&cache, &one).unwrap();
+    assert_eq!(other.config().command, ["two"]);
+    check(&other.path(), "two");
 }
 
 #[test]

@@ -186,15 +186,19 @@ impl<'o> Assembly<'o> {
 
     fn directory(&mut self, place: &Place, name: &[u8]) -> Result<(), Error> {
         let path = place.join(name);
-        let kind = place.kind(name).map_err(|e| failed(&path, "look at", e))?;
-        if kind == Some(FileType::Directory) {
-            return Ok(());
+        let make = || sys::mkdirat(place.fd(), OsStr::from_bytes(name), Mode::RWXU);
+        match make() {
+            Err(Errno::EXIST) => {
+                let kind = place.kind(name).map_err(|e| failed(&path, "look at", e))?;
+                if kind == Some(FileType::Directory) {
+                    return Ok(());
+                }
+                self.clear(place, name)?;
+                make()
+            }
+            made => made,
         }
-        if kind.is_some() {
-            self.clear(place, name)?;
-        }
-        sys::mkdirat(place.fd(), OsStr::from_bytes(name), Mode::RWXU)
-            .map_err(|e| failed(&path, "make", e))
+        .map_err(|e| failed(&path, "make", e))
     }
 
     /// Puts one thing that is no directory into the root.

@@ -172,7 +172,8 @@ impl Cache {
     }
 
     /// The root of the image at `path`, unpacked if it is not yet. An archive that was seen
-    /// before and has not changed since, by its times, is not even read.
+    /// before and has not changed since, by its times, is not even read; nor is a layout whose
+    /// `index.json` has not changed, which says by digests what the rest of it has to be.
     ///
     /// # Errors
     /// As [`Image::open_with`] and [`Image::unpack_to`]; [`Error::Io`].
@@ -466,15 +467,21 @@ impl Cache {
         Ok(true)
     }
 
-    /// The file that says which root the archive at `path` has; `None` for what is no file, and
-    /// for one that was changed so lately that its times do not tell.
+    /// The file that says which root the image at `path` has; `None` for what is neither an
+    /// archive nor a layout, and for one that was changed so lately that its times do not tell.
     fn known(
         &self,
         path: &Path,
         open: &OpenOptions,
         options: &UnpackOptions,
     ) -> Result<Option<PathBuf>, Error> {
-        let metadata = fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
+        let mut metadata = fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
+        if metadata.is_dir() {
+            match fs::metadata(path.join("index.json")) {
+                Ok(index) => metadata = index,
+                Err(_) => return Ok(None),
+            }
+        }
         if !metadata.is_file() {
             return Ok(None);
         }

@@ -3,6 +3,7 @@
 
 mod appc;
 mod assemble;
+mod beside;
 mod cache;
 mod changes;
 mod compress;

@@ -117,9 +117,11 @@ impl Store {
                 entry: Some(name.into()),
             });
         }
+        let length = section.len();
         let algorithm = expected.map_or(Algorithm::Sha256, |(digest, _)| digest.algorithm());
         let mut reader = crate::digest::Hashing::new(section, algorithm);
-        let mut bytes = Vec::new();
+        // No longer than the limit.
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
         reader
             .read_to_end(&mut bytes)
             .map_err(|e| Error::io("read", name, e))?;

@@ -6,7 +6,7 @@
 //! Go's archive/tar does, with which most images are made: an entry that two readers take for
 //! two different ones is how things are smuggled in.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
@@ -215,6 +215,36 @@ impl<'l, R: Source> Tar<'l, R> {
         self.left -= n as u64;
         self.offset += n as u64;
         Ok(n)
+    }
+
+    /// The data of the current entry that can be read without waiting; empty at its end. What of
+    /// it was used is to be [taken](Self::take_data).
+    pub(crate) fn data(&mut self) -> Result<&[u8], Error>
+    where
+        R: BufRead,
+    {
+        if self.left == 0 {
+            return Ok(&[]);
+        }
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+        match self.inner.fill_buf() {
+            Ok(&[]) => {
+                let error = io::ErrorKind::UnexpectedEof.into();
+                Err(Error::reading(self.current.as_deref(), error))
+            }
+            Ok(piece) => Ok(&piece[..most.min(piece.len())]),
+            Err(error) => Err(Error::reading(self.current.as_deref(), error)),
+        }
+    }
+
+    /// Goes on by so many bytes of what [`data`](Self::data) showed.
+    pub(crate) fn take_data(&mut self, bytes: usize)
+    where
+        R: BufRead,
+    {
+        self.inner.consume(bytes);
+        self.left -= bytes as u64;
+        self.offset += bytes as u64;
     }
 
     /// All data of the current entry, which is a document.

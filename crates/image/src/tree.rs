@@ -79,6 +79,9 @@ pub(crate) struct Tree {
     /// What was found last, by the path that was asked for. Entries of a directory follow each
     /// other.
     last: Option<(Vec<u8>, Place)>,
+    /// The directories on the way to it, each in the one before, the first in the root. The next
+    /// one is often near.
+    way: Vec<Place>,
 }
 
 impl Tree {
@@ -94,8 +97,12 @@ impl Tree {
             fd: Arc::new(fd),
             path: Vec::new(),
         };
-        let last = None;
-        Self { root, depth, last }
+        Self {
+            root,
+            depth,
+            last: None,
+            way: Vec::new(),
+        }
     }
 
     pub(crate) fn root(&self) -> &Place {
@@ -110,27 +117,34 @@ impl Tree {
         {
             return Ok(place.clone());
         }
-        let place = self.walk(&self.root, path, make)?;
+        let place = self.walk(path, make)?;
         self.last = Some((path.to_vec(), place.clone()));
         Ok(place)
     }
 
-    /// As [`directory`](Self::directory), without remembering.
-    fn walk(&self, from: &Place, path: &[u8], make: bool) -> Result<Place, Lost> {
-        let mut stack = vec![from.clone()];
-        let mut todo: VecDeque<Vec<u8>> = components(path).map(<[u8]>::to_vec).collect();
+    /// As [`directory`](Self::directory), from the deepest directory on the last way that is on
+    /// this one too. No link is on that way, so the names alone tell.
+    fn walk(&mut self, path: &[u8], make: bool) -> Result<Place, Lost> {
+        let mut stack = std::mem::take(&mut self.way);
+        let names = components(path);
+        let common = names.zip(&stack).take_while(|(name, place)| {
+            let own = place.path.rsplit(|b| *b == b'/').next();
+            own == Some(name)
+        });
+        let common = common.count();
+        stack.truncate(common);
+        let names = components(path).skip(common);
+        let mut todo: VecDeque<Vec<u8>> = names.map(<[u8]>::to_vec).collect();
         let mut links = 0;
         while let Some(name) = todo.pop_front() {
             if name == b".." {
-                if stack.len() > 1 {
-                    stack.pop();
-                }
+                stack.pop();
                 continue;
             }
-            let at = stack.last().unwrap_or(from);
+            let at = stack.last().unwrap_or(&self.root);
             match self.step(at, &name, make)? {
                 Step::Into(place) => {
-                    if stack.len() as u64 > self.depth {
+                    if stack.len() as u64 >= self.depth {
                         return Err(Lost::Limit(Exceeded {
                             limit: Limit::Depth,
                             allowed: self.depth,
@@ -147,7 +161,7 @@ impl Tree {
                         }));
                     }
                     if target.starts_with(b"/") {
-                        stack.truncate(1);
+                        stack.clear();
                     }
                     for component in components(&target).rev() {
                         todo.push_front(component.to_vec());
@@ -155,7 +169,9 @@ impl Tree {
                 }
             }
         }
-        Ok(stack.pop().unwrap_or_else(|| from.clone()))
+        let place = stack.last().unwrap_or(&self.root).clone();
+        self.way = stack;
+        Ok(place)
     }
 
     fn step(&self, at: &Place, name: &[u8], make: bool) -> Result<Step, Lost> {
@@ -189,6 +205,7 @@ impl Tree {
     /// taken away.
     pub(crate) fn forget(&mut self) {
         self.last = None;
+        self.way.clear();
     }
 
     /// The file at `path`, links inside the tree followed, for reading. `None` if there is none;
@@ -343,5 +360,70 @@ pub(crate) fn split(path: &[u8]) -> (Vec<u8>, Vec<u8>) {
     match path.iter().rposition(|b| *b == b'/') {
         Some(at) => (path[..at].to_vec(), path[at + 1..].to_vec()),
         None => (Vec::new(), path.to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// The path that was found, or what kept it from being found.
+    fn found(tree: &mut Tree, path: &str) -> String {
+        let place = tree.directory(path.as_bytes(), false);
+        place.map_or_else(
+            |lost| format!("{lost:?}"),
+            |place| String::from_utf8_lossy(&place.path).into_owned(),
+        )
+    }
+
+    #[test]
+    fn what_was_found_before_makes_no_difference() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = dir.path();
+        fs::create_dir_all(here.join("a/b/c/d")).unwrap();
+        fs::create_dir_all(here.join("x/b")).unwrap();
+        fs::write(here.join("a/file"), "").unwrap();
+        for (name, target) in [
+            ("l", "a/b"),
+            ("a/up", "../../../x"),
+            ("a/b/round", "../../x/b"),
+            ("x/top", "/a"),
+            ("loop", "loop"),
+        ] {
+            symlink(target, here.join(name)).unwrap();
+        }
+        let paths = "a a/b a/b/c a/b/c/d x x/b l l/c a/up a/up/b a/b/round x/top/b l/../x \
+                     loop a/file a/none a//b/./c"
+            .split_whitespace();
+        let paths: Vec<&str> = paths.chain([""]).collect();
+        let fresh = || Tree::open(here, 3).unwrap();
+        assert_eq!(found(&mut fresh(), "l/c"), "a/b/c");
+        assert_eq!(found(&mut fresh(), "a/up/b"), "x/b");
+        assert!(found(&mut fresh(), "a/b/c/d").starts_with("Limit"));
+        let mut used = fresh();
+        for first in &paths {
+            for second in &paths {
+                for path in [first, second] {
+                    let alone = found(&mut fresh(), path);
+                    assert_eq!(found(&mut used, path), alone, "{first} {second}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_looked_for_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tree = Tree::open(dir.path(), 10).unwrap();
+        let above = tree.directory(b"a", true).unwrap();
+        tree.directory(b"a/b/c", true).unwrap();
+        above.remove(b"b").unwrap();
+        tree.forget();
+        assert_eq!(found(&mut tree, "a/b/c"), "Missing");
+        tree.directory(b"a/b/d", true).unwrap();
+        assert!(dir.path().join("a/b/d").is_dir());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,13 @@ use rustix::fs::{self as sys, AtFlags, FileType, Gid, Mode, OFlags, Timespec, Ti
 use rustix::io::Errno;
 use xattr::FileExt as _;
 
+use crate::beside::{Pieces, beside};
 use crate::compress::decompress;
-use crate::digest::{Algorithm, Hashing};
+use crate::digest::Algorithm;
 use crate::error::{EntryProblem, Error};
 use crate::progress::Progress;
 use crate::record::{DirMeta, Name, Record, Report};
-use crate::tarball::{self, Entry, Kind, Segment, Source, Stream, Tar};
+use crate::tarball::{self, Entry, Kind, Segment, Source, Tar};
 use crate::tree::{Lost, Place, Tree, components, join, split};
 use crate::{Digest, Limit, Limits};
 
@@ -124,7 +125,7 @@ pub(crate) fn unpack_layer(
     options: &UnpackOptions,
     used: &Record,
 ) -> Result<Record, Error> {
-    Ok(unpack_hashed(archive, Algorithm::Sha256, tree, reading, options, used)?.0)
+    Ok(unpack_rest(archive, None, tree, reading, options, used)?.0)
 }
 
 /// As [`unpack_layer`], with the digest of the archive, decompressed.
@@ -136,7 +137,32 @@ pub(crate) fn unpack_hashed(
     options: &UnpackOptions,
     used: &Record,
 ) -> Result<(Record, Digest), Error> {
-    unpack_rest(archive, algorithm, tree, reading, options, used).map_err(|error| match error {
+    let (record, digest) = unpack_rest(archive, Some(algorithm), tree, reading, options, used)?;
+    let digest = digest.ok_or_else(|| Error::missing("the digest of the archive"))?;
+    Ok((record, digest))
+}
+
+fn unpack_rest(
+    archive: impl Read,
+    algorithm: Option<Algorithm>,
+    tree: &mut Tree,
+    reading: Reading,
+    options: &UnpackOptions,
+    used: &Record,
+) -> Result<(Record, Option<Digest>), Error> {
+    let limits = Limits {
+        entries: options.limits.entries.saturating_sub(used.entries),
+        names: options.limits.names.saturating_sub(used.names),
+        ..options.limits.clone()
+    };
+    let budget = options.limits.bytes.saturating_sub(used.bytes);
+    let (_, stream) =
+        decompress(archive, &limits, budget).map_err(|error| Error::reading(None, error))?;
+    let (record, digest) = beside(stream, algorithm, |pieces| {
+        entries(pieces, &limits, tree, reading, options)
+    })
+    .map_err(|error| Error::io("start a thread to unpack", "the archive", error))?;
+    let record = record.map_err(|error| match error {
         // What was reached is what the other layers have left of the limit.
         Error::Limit { limit, entry, .. } if limit == Limit::Bytes || limit == Limit::Names => {
             let allowed = match limit {
@@ -150,28 +176,20 @@ pub(crate) fn unpack_hashed(
             }
         }
         other => other,
-    })
+    })?;
+    Ok((record, digest))
 }
 
-fn unpack_rest(
-    archive: impl Read,
-    algorithm: Algorithm,
+/// Unpacks the entries of an archive, and reads what follows it.
+fn entries(
+    archive: Pieces,
+    limits: &Limits,
     tree: &mut Tree,
     reading: Reading,
     options: &UnpackOptions,
-    used: &Record,
-) -> Result<(Record, Digest), Error> {
-    let limits = Limits {
-        entries: options.limits.entries.saturating_sub(used.entries),
-        names: options.limits.names.saturating_sub(used.names),
-        ..options.limits.clone()
-    };
-    let budget = options.limits.bytes.saturating_sub(used.bytes);
-    let (_, stream) =
-        decompress(archive, &limits, budget).map_err(|error| Error::reading(None, error))?;
-    let stream = Hashing::new(stream, algorithm);
+) -> Result<Record, Error> {
     let mut layer = Layer {
-        tar: Tar::new(Stream(stream), &limits),
+        tar: Tar::new(archive, limits),
         tree,
         reading,
         options,
@@ -179,7 +197,6 @@ fn unpack_rest(
             layers: 1,
             ..Record::default()
         },
-        buffer: vec![0; 256 << 10],
     };
     while let Some(entry) = layer.tar.next()? {
         layer.record.entries += 1;
@@ -194,12 +211,11 @@ fn unpack_rest(
     record.names = tar.names();
     let last = tar.current().map(Path::to_owned);
     // What follows the archive counts for its digest and its compression's checksum.
-    let mut stream = tar.into_inner().0;
-    io::copy(&mut stream, &mut io::sink())
+    let mut archive = tar.into_inner();
+    io::copy(&mut archive, &mut io::sink())
         .map_err(|error| Error::reading(last.as_deref(), error))?;
-    let (digest, length) = stream.finish();
-    record.bytes = length;
-    Ok((record, digest))
+    record.bytes = archive.position();
+    Ok(record)
 }
 
 struct Layer<'a, 'l, R> {
@@ -208,10 +224,9 @@ struct Layer<'a, 'l, R> {
     reading: Reading,
     options: &'a UnpackOptions,
     record: Record,
-    buffer: Vec<u8>,
 }
 
-impl<R: Source> Layer<'_, '_, R> {
+impl<R: Source + BufRead> Layer<'_, '_, R> {
     fn problem(&self, problem: EntryProblem) -> Error {
         self.tar.problem(problem)
     }
@@ -393,13 +408,20 @@ impl<R: Source> Layer<'_, '_, R> {
         at: Name,
         entry: &Entry,
     ) -> Result<(), Error> {
-        let there = place.kind(name).map_err(|e| self.io("look at", e))?;
-        if there != Some(FileType::Directory) {
-            // Whatever the umask, this much is needed to fill it.
-            self.make(place, name, "make", |fd, name| {
-                sys::mkdirat(fd, name, Mode::RWXU)
-            })?;
+        // Whatever the umask, this much is needed to fill it.
+        let make = |fd: BorrowedFd<'_>, name: &OsStr| sys::mkdirat(fd, name, Mode::RWXU);
+        match make(place.fd(), OsStr::from_bytes(name)) {
+            // A directory that is there stays.
+            Err(Errno::EXIST) => {
+                let there = place.kind(name).map_err(|e| self.io("look at", e))?;
+                if there != Some(FileType::Directory) {
+                    self.make(place, name, "make", make)?;
+                }
+            }
+            made => made.map_err(|errno| self.io("make", errno))?,
         }
+        // A hard link that waits for the layers below takes the name too.
+        self.record.links.remove(&at);
         self.note_directory(at, entry);
         Ok(())
     }
@@ -456,12 +478,15 @@ impl<R: Source> Layer<'_, '_, R> {
     fn copy(&mut self, file: &mut File, length: u64) -> Result<(), Error> {
         let mut left = length;
         while left > 0 {
-            let most = usize::try_from(left)
-                .unwrap_or(usize::MAX)
-                .min(self.buffer.len());
-            let n = self.tar.read_data(&mut self.buffer[..most])?;
-            file.write_all(&self.buffer[..n])
-                .map_err(|e| self.io("write", e))?;
+            let piece = self.tar.data()?;
+            let most = usize::try_from(left).unwrap_or(usize::MAX);
+            let piece = &piece[..most.min(piece.len())];
+            if piece.is_empty() {
+                return Err(self.io("read", io::ErrorKind::UnexpectedEof));
+            }
+            let n = piece.len();
+            file.write_all(piece).map_err(|e| self.io("write", e))?;
+            self.tar.take_data(n);
             left -= n as u64;
         }
         Ok(())
@@ -683,13 +708,9 @@ pub(crate) fn finish(
             // Taken away by an entry that came later, on another way.
             Err(_) => continue,
         };
-        let file = File::from(
-            place
-                .fd()
-                .try_clone_to_owned()
-                .map_err(|e| problem(path, "open", e))?,
-        );
         for (name, value) in &meta.xattrs {
+            let fd = place.fd().try_clone_to_owned();
+            let file = File::from(fd.map_err(|e| problem(path, "open", e))?);
             match file.set_xattr(OsStr::from_bytes(name), value) {
                 Err(error) if is_refused(&error) => {
                     record.left_out.push((path.clone(), attribute(name)));

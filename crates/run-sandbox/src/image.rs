@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sandboxlib::Error;
 use sandboxlib::config::{
     Access, Feature, HiddenPlace, ImageSettings, Mount, MountKind, MountSetting, SandboxPath,
     Settings,
@@ -16,7 +17,6 @@ use sandboxlib::image::{
     Cache, CachedRoot, EventHandler, Format, ImageConfig, OpenOptions, Platform, Process, Progress,
     Scratch, UnpackOptions,
 };
-use sandboxlib::{Error, Sandbox};
 use serde::Serialize;
 
 use crate::bytes::{escaped, shown};
@@ -124,6 +124,8 @@ fn watched<T>(progress: &Progress, work: impl FnOnce() -> T) -> T {
     /// What takes no longer is not worth a line that comes and goes.
     const PATIENCE: Duration = Duration::from_millis(300);
     const OFTEN: Duration = Duration::from_millis(100);
+    /// Nor is an image of less than this, however long it takes.
+    const LARGE: u64 = 4 << 20;
     let (done, is_done) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -131,7 +133,7 @@ fn watched<T>(progress: &Progress, work: impl FnOnce() -> T) -> T {
             let mut wait = PATIENCE;
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
             while is_done.recv_timeout(wait) == Err(Timeout) {
-                if wait == PATIENCE && progress.total() > 0 {
+                if wait == PATIENCE && progress.total() >= LARGE {
                     wait = OFTEN;
                     let style = ProgressStyle::with_template(
                         "unpacking {wide_bar} {bytes} of {total_bytes}",
@@ -370,21 +372,6 @@ impl Opened {
         self.scratch.is_some()
     }
 
-    /// Whether no overlay can be had on this host, as far as is known without trying. Whatever
-    /// else is wrong is told when the sandbox is made.
-    pub(crate) fn cannot_overlay(&self, sandbox: &Sandbox) -> bool {
-        let is_about = |hint: &Hint| matches!(hint.knob, Knob::Request("overlay"));
-        let refused = |error: &NegotiateError| match error {
-            NegotiateError::Refused(list) => list.iter().any(|r| r.feature == Feature::Overlay),
-            _ => false,
-        };
-        match sandbox.check() {
-            Err(Error::Prepare { error, .. }) => error.reason.hints.iter().any(is_about),
-            Err(Error::Negotiate { candidates }) => candidates.iter().any(|c| refused(&c.error)),
-            _ => false,
-        }
-    }
-
     /// Notes in what held during the run what concerns the image.
     pub(crate) fn note(&self, enforcement: &mut Enforcement) {
         for name in &self.empty_volumes {
@@ -430,6 +417,20 @@ impl Opened {
             lines.push(format!("  not supported: {}: {}", shown(what), why));
         }
         lines
+    }
+}
+
+/// Whether a sandbox was not made because no overlay can be had on this host.
+pub(crate) fn is_about_overlay(error: &Error) -> bool {
+    let is_about = |hint: &Hint| matches!(hint.knob, Knob::Request("overlay"));
+    let refused = |error: &NegotiateError| match error {
+        NegotiateError::Refused(list) => list.iter().any(|r| r.feature == Feature::Overlay),
+        _ => false,
+    };
+    match error {
+        Error::Prepare { error, .. } => error.reason.hints.iter().any(is_about),
+        Error::Negotiate { candidates } => candidates.iter().any(|c| refused(&c.error)),
+        _ => false,
     }
 }
 

@@ -194,33 +194,23 @@ fn run_or_explain(mut args: Args, socket: Option<&Path>) -> Result<Finished, Fai
     {
         overlay::make_directory(dir)?;
     }
-    let mut sandbox = sandbox(&run);
-    if let Some(image) = &mut image
-        && !overlay_was_asked_for
-        && run.config.overlay.is_some()
-        && image.cannot_overlay(&sandbox)
-    {
-        // Then the root is a copy that the run may write to.
-        run.config.root = Root::Dir(image.copied()?);
-        (run.config.overlay, run.config.root_access) = (None, None);
-        sandbox = self::sandbox(&run);
-    }
+    let may_copy = !overlay_was_asked_for && run.config.overlay.is_some();
+    let copyable = image.as_mut().filter(|_| may_copy);
+    let backends = run.backends.clone();
     let place = |error: Error| match (&error, file) {
         (Error::UnknownBackend { name, .. }, Some(file))
-            if backend_is_from_file && !run.backends.is_empty() =>
+            if backend_is_from_file && !backends.is_empty() =>
         {
             // The library takes an underscore for a dash.
-            let word = run
-                .backends
-                .iter()
-                .find(|word| word.replace('_', "-") == *name);
+            let word = backends.iter().find(|word| word.replace('_', "-") == *name);
             let word = word.unwrap_or(name);
             Failure::Bad(format!("{}: {error}", file.place_of("backend", word)))
         }
         _ => Failure::from(error),
     };
     if let Some(format) = args.explain {
-        let mut check = sandbox.check().map_err(place)?;
+        let check = or_with_copy(&mut run, copyable, Sandbox::check)?;
+        let mut check = check.map_err(place)?;
         if let Some(image) = &image {
             image.note(&mut check.enforcement);
         }
@@ -233,7 +223,8 @@ fn run_or_explain(mut args: Args, socket: Option<&Path>) -> Result<Finished, Fai
         };
         return Ok((print(&plan)?, None));
     }
-    let prepared = sandbox.prepare().map_err(place)?;
+    let prepared = or_with_copy(&mut run, copyable, Sandbox::prepare)?;
+    let prepared = prepared.map_err(place)?;
     let mut enforcement = prepared.enforcement().clone();
     if let Some(image) = &image {
         image.note(&mut enforcement);
@@ -282,6 +273,25 @@ fn run_or_explain(mut args: Args, socket: Option<&Path>) -> Result<Finished, Fai
     let mut ran = Ran::new(&enforcement, outcome);
     ran.more = more;
     Ok((status(&ran.outcome), Some(ran)))
+}
+
+/// Does `what` with the sandbox of a run. If that fails because this host has no layer to lay over
+/// the root of `image`, the root is a copy of it that the run may write to.
+fn or_with_copy<T>(
+    run: &mut Run,
+    image: Option<&mut image::Opened>,
+    what: impl Fn(&Sandbox) -> Result<T, Error>,
+) -> Result<Result<T, Error>, Failure> {
+    let done = what(&sandbox(run));
+    let (Err(error), Some(image)) = (&done, image) else {
+        return Ok(done);
+    };
+    if !image::is_about_overlay(error) {
+        return Ok(done);
+    }
+    run.config.root = Root::Dir(image.copied()?);
+    (run.config.overlay, run.config.root_access) = (None, None);
+    Ok(what(&sandbox(run)))
 }
 
 fn sandbox(run: &Run) -> Sandbox {

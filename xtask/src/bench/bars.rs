@@ -3,6 +3,7 @@
 use super::candidate::{
     BWRAP, CLI, CLI_SOFT, FLOOR, HEAP, NO_NETWORK, PID_1, PLAIN, PREPARED, SESSION, SOFT, WARM,
 };
+use super::images::{DIRECTORY, FIRST, LIBRARY, SECOND, TAR, UMOCI};
 use super::measure::Samples;
 use super::report::{AT_LEAST, AT_MOST, Throughput, Verdict};
 use super::stats::ratios;
@@ -40,7 +41,7 @@ const fn bar(name: &'static str, to: &'static str, most: f64) -> Bar {
     }
 }
 
-pub(super) const BARS: [Bar; 12] = [
+pub(super) const BARS: [Bar; 16] = [
     bar(PREPARED, FLOOR, 1.25),
     bar(PREPARED, BWRAP, 0.42),
     bar(PID_1, FLOOR, 1.12),
@@ -59,6 +60,10 @@ pub(super) const BARS: [Bar; 12] = [
         binds: (BINDS, BINDS),
         ..bar(CLI, BWRAP, 0.01)
     },
+    bar(FIRST, TAR, 1.0),
+    bar(FIRST, UMOCI, 1.0),
+    bar(LIBRARY, TAR, 1.0),
+    bar(SECOND, DIRECTORY, 1.3),
 ];
 
 /// Runs per second of the library, to those of bwrap.

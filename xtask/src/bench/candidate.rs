@@ -1,7 +1,7 @@
 //! Who is measured: our own ways to start a sandbox, with the same isolation as bwrap is told.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::place::Place;
 
@@ -34,17 +34,41 @@ pub(super) enum How {
     Not(String),
 }
 
+/// What is done before each run, and not timed.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Before {
+    Nothing,
+    /// This is moved away, to a directory beside it that somebody removes in the end: where
+    /// files were just removed, ext4 is slow to make others (recently_deleted in its ialloc.c).
+    MoveAway(PathBuf),
+    /// The same, and an empty directory is made.
+    Empty(PathBuf),
+}
+
 /// Somebody who starts a command.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Candidate {
     pub(super) name: String,
     pub(super) how: How,
+    pub(super) before: Before,
 }
 
 impl Candidate {
     pub(super) fn new(name: impl Into<String>, how: How) -> Self {
-        let name = name.into();
-        Self { name, how }
+        let (name, before) = (name.into(), Before::Nothing);
+        Self { name, how, before }
+    }
+
+    /// The same, to whose runs nothing is at `path`.
+    pub(super) fn without(self, path: PathBuf) -> Self {
+        let before = Before::MoveAway(path);
+        Self { before, ..self }
+    }
+
+    /// The same, to whose runs an empty directory is at `path`.
+    pub(super) fn with_empty(self, path: PathBuf) -> Self {
+        let before = Before::Empty(path);
+        Self { before, ..self }
     }
 }
 

@@ -1,14 +1,15 @@
 //! Times candidates that take turns.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::candidate::{Candidate, How};
+use super::candidate::{Before, Candidate, How};
 use super::report::Missing;
-use crate::Result;
+use crate::{Result, repo};
 
 /// Between two measurements, so that what the kernel does behind the last one, such as taking
 /// down its network namespace, has begun before the next one starts.
@@ -34,18 +35,30 @@ impl Samples {
 }
 
 pub(super) fn in_turn(candidates: &[Candidate], rounds: usize, chance: &mut Chance) -> Samples {
-    let mut runners: Vec<_> = candidates.iter().map(|c| Runner::new(&c.how)).collect();
+    in_turn_after(WARM_UP, candidates, rounds, chance)
+}
+
+/// The same, after so many rounds that do not count. Everybody has been tried once in any case.
+pub(super) fn in_turn_after(
+    warm_up: usize,
+    candidates: &[Candidate],
+    rounds: usize,
+    chance: &mut Chance,
+) -> Samples {
+    let new = |c: &Candidate| prepare(&c.before).and_then(|()| Runner::new(&c.how));
+    let mut runners: Vec<_> = candidates.iter().map(new).collect();
     let mut times = vec![Vec::with_capacity(rounds); candidates.len()];
     let mut order: Vec<usize> = (0..candidates.len()).collect();
-    for round in 0..WARM_UP + rounds {
+    for round in 0..warm_up + rounds {
         chance.shuffle(&mut order);
         for &n in &order {
             let Ok(runner) = &mut runners[n] else {
                 continue;
             };
+            let ready = prepare(&candidates[n].before);
             sleep(GAP);
-            match runner.once() {
-                Ok(_) if round < WARM_UP => {}
+            match ready.and_then(|()| runner.once()) {
+                Ok(_) if round < warm_up => {}
                 Ok(time) => times[n].push(time.as_secs_f64() * 1e6),
                 // Somebody who fails now and then is no reason to lose the times of all others.
                 Err(why) => runners[n] = Err(why),
@@ -64,6 +77,24 @@ pub(super) fn in_turn(candidates: &[Candidate], rounds: usize, chance: &mut Chan
         }
     }
     samples
+}
+
+/// Does what comes before a run.
+fn prepare(before: &Before) -> Result {
+    let path = match before {
+        Before::Nothing => return Ok(()),
+        Before::MoveAway(path) | Before::Empty(path) => path,
+    };
+    let parent = path.parent().ok_or("a path without a parent")?;
+    if path.exists() {
+        let aside = tempfile::Builder::new().prefix("old-").tempdir_in(parent)?;
+        fs::rename(path, aside.keep().join("tree"))?;
+    }
+    if let Before::Empty(path) = before {
+        fs::create_dir(path)?;
+    }
+    // What the file system still has to do, for this or for whoever was before, is not timed.
+    repo::run(Command::new("sync").arg("--file-system").arg(parent))
 }
 
 /// A candidate that can be run.
@@ -254,6 +285,26 @@ mod tests {
         let slow = samples.of("slow").unwrap();
         assert_eq!((samples.of("quick").unwrap().len(), slow.len()), (3, 3));
         assert!(slow.iter().all(|t| *t > 50_000.0), "{samples:?}");
+    }
+
+    #[test]
+    fn each_run_finds_what_it_needs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        // Either fails if what the run before has made is there.
+        let script = |name: &str, script: &str| {
+            sh(
+                name,
+                &script.replace("HERE", &path(name).display().to_string()),
+            )
+        };
+        let candidates = [
+            script("removed", "mkdir HERE && echo >HERE/file").without(path("removed")),
+            script("empty", "ls HERE/* && exit 1; echo >HERE/file").with_empty(path("empty")),
+        ];
+        let samples = in_turn_after(1, &candidates, 2, &mut Chance::new(1));
+        assert_eq!(samples.missing, []);
+        assert!(path("removed/file").exists() && path("empty/file").exists());
     }
 
     #[test]

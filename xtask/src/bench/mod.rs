@@ -8,6 +8,7 @@
 
 mod bars;
 mod candidate;
+mod images;
 mod measure;
 mod memory;
 mod peers;
@@ -138,6 +139,9 @@ fn ask<T: DeserializeOwned>(mut command: Command, task: &str, wanted: &Wanted) -
 }
 
 fn whole(wanted: &Wanted) -> Result<Report> {
+    if wanted.part("images") {
+        images::make_room(wanted)?;
+    }
     let mut report: Report = as_account(REPORT, wanted)?;
     if wanted.part(PARTS[4]) {
         match host_mounts(wanted) {
@@ -203,6 +207,10 @@ fn measure(wanted: &Wanted) -> Result<Report> {
     if wanted.part("memory") {
         wanted.say("memory");
         report.memory = memory::measure(place)?;
+    }
+    if wanted.part("images") {
+        let found = images::measure(place, wanted, &mut chance, &mut report)?;
+        sets.extend(found.into_iter().map(|set| (0, set)));
     }
     let sets: Vec<_> = sets.iter().map(|(_, set)| set).collect();
     report.bars = bars::verdicts(&sets, &report.throughput);

@@ -23,9 +23,11 @@ impl Place {
         let examples = crate::dist::build_examples(&[
             ("sandboxlib", "bench_driver"),
             ("sandboxlib-spawn", "floor"),
+            ("sandboxlib-image", "unpack"),
         ])?;
         replace(&examples.join("bench_driver"), &place.driver())?;
         replace(&examples.join("floor"), &place.floor())?;
+        replace(&examples.join("unpack"), &place.unpack())?;
         // A child that runs under another account measures, so that it is not setpriv that is
         // timed.
         replace(&std::env::current_exe()?, &place.xtask())?;
@@ -45,13 +47,7 @@ impl Place {
         for dir in ["dev", "proc", "tmp", "usr", "m"] {
             fs::create_dir_all(root.join(dir))?;
         }
-        for dir in ["bin", "lib", "lib64", "sbin"] {
-            let link = root.join(dir);
-            let merged = Path::new("/usr").join(dir).exists();
-            if merged && fs::symlink_metadata(&link).is_err() {
-                std::os::unix::fs::symlink(format!("usr/{dir}"), link)?;
-            }
-        }
+        link_merged(&root)?;
         for n in 0..MOST_BINDS {
             fs::create_dir_all(self.sources().join(n.to_string()))?;
             fs::create_dir_all(root.join(format!("m/{n}")))?;
@@ -84,9 +80,31 @@ impl Place {
         self.0.join("floor")
     }
 
+    /// The example of the image crate.
+    pub(super) fn unpack(&self) -> PathBuf {
+        self.0.join("unpack")
+    }
+
+    /// Where images are made and unpacked by an account.
+    pub(super) fn images(&self, account: &str) -> PathBuf {
+        self.0.join("images").join(account)
+    }
+
     pub(super) fn xtask(&self) -> PathBuf {
         self.0.join("xtask")
     }
+}
+
+/// Makes the links of a root with a merged /usr, as far as the host's is.
+pub(super) fn link_merged(root: &Path) -> Result {
+    for dir in ["bin", "lib", "lib64", "sbin"] {
+        let link = root.join(dir);
+        let merged = Path::new("/usr").join(dir).exists();
+        if merged && fs::symlink_metadata(&link).is_err() {
+            std::os::unix::fs::symlink(format!("usr/{dir}"), link)?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies a program; one that is being executed keeps its old file.

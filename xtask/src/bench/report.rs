@@ -15,6 +15,9 @@ pub(super) struct Report {
     pub(super) latency: Vec<Timing>,
     pub(super) throughput: Vec<Throughput>,
     pub(super) curves: Vec<Curve>,
+    /// What the image is like, and what was done with it.
+    pub(super) image: Option<String>,
+    pub(super) images: Vec<ImageTiming>,
     pub(super) memory: Vec<Memory>,
     pub(super) missing: Vec<Missing>,
 }
@@ -39,6 +42,16 @@ pub(super) struct Timing {
     pub(super) to_plain: Option<Spread>,
     pub(super) to_floor: Option<Spread>,
     pub(super) to_bwrap: Option<Spread>,
+}
+
+/// How long something with an image takes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct ImageTiming {
+    pub(super) name: String,
+    pub(super) microseconds: Spread,
+    /// Who the ratio is to.
+    pub(super) to: String,
+    pub(super) ratio: Option<Spread>,
 }
 
 /// A ratio and what it should be.

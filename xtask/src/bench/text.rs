@@ -21,7 +21,11 @@ pub(super) fn markdown(report: &Report) -> String {
     for against in against(report) {
         parts.push(curves(report, against));
     }
-    parts.extend([memory(report), missing(report)].into_iter().flatten());
+    parts.extend(
+        [images(report), memory(report), missing(report)]
+            .into_iter()
+            .flatten(),
+    );
     for (title, table) in parts {
         let _ = write!(text, "### {title}\n\n{table}\n");
     }
@@ -129,6 +133,22 @@ fn curves(report: &Report, against: &str) -> Part {
     });
     let title = format!("Time against {against}, us");
     (title, table(&head, rows))
+}
+
+fn images(report: &Report) -> Option<Part> {
+    let milliseconds = |microseconds: f64| format!("{:.1}", microseconds / 1000.0);
+    let rows = report.images.iter().map(|row| {
+        vec![
+            row.name.clone(),
+            milliseconds(row.microseconds.median),
+            milliseconds(row.microseconds.p90),
+            with_range(row.ratio),
+            row.to.clone(),
+        ]
+    });
+    let head = ["", "median, ms", "p90, ms", "ratio (p10 to p90)", "to"];
+    let title = format!("An image of {}", report.image.as_deref()?);
+    (!report.images.is_empty()).then(|| (title, table(&head, rows)))
 }
 
 fn memory(report: &Report) -> Option<Part> {
@@ -261,7 +281,7 @@ fn replaced(old: &str, part: &str) -> Result<String> {
 mod tests {
     use super::*;
     use crate::bench::candidate::{CLI, FLOOR, PREPARED};
-    use crate::bench::report::{AT_MOST, Missing, Verdict};
+    use crate::bench::report::{AT_MOST, ImageTiming, Missing, Verdict};
     use crate::bench::stats::ratios;
 
     #[test]
@@ -316,6 +336,23 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("| crun | a \\| b |"), "{text}");
+    }
+
+    #[test]
+    fn times_of_images_are_said_with_what_they_are_held_against() {
+        let mut with = report(None);
+        assert!(!markdown(&with).contains("An image of"));
+        with.image = Some("12 entries".into());
+        with.images = vec![ImageTiming {
+            name: "ours".into(),
+            microseconds: ratios(&[2500.0], &[1.0]),
+            to: "tar".into(),
+            ratio: Some(ratios(&[1.0], &[2.0])),
+        }];
+        let text = markdown(&with);
+        assert!(text.contains("### An image of 12 entries"), "{text}");
+        let row = "| ours | 2.5 | 2.5 | 0.500 (0.500 to 0.500) | tar |";
+        assert!(text.contains(row), "{text}");
     }
 
     #[test]

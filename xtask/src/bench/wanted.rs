@@ -8,7 +8,14 @@ use super::peers::Peer;
 use super::place::Place;
 
 /// The parts of a whole measurement.
-pub(super) const PARTS: [&str; 5] = ["latency", "binds", "throughput", "memory", "mounts"];
+pub(super) const PARTS: [&str; 6] = [
+    "latency",
+    "binds",
+    "throughput",
+    "memory",
+    "mounts",
+    "images",
+];
 
 /// The request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
