@@ -50,7 +50,7 @@ pub fn facts(config: &Config) -> HostFacts {
         facts.cgroups = limits::cgroups(config);
         facts.proc_tells = Some(limits::proc_tells());
     }
-    if config.ids == Ids::Subordinate {
+    if config.ids.has_range() {
         facts.subordinate = Some(subordinate(uid));
     }
     facts
@@ -404,7 +404,7 @@ mod tests {
             u64::from_str_radix(line, 16).unwrap()
         );
         let mut config = config;
-        config.ids = Ids::Subordinate;
+        config.ids = Ids::SUBORDINATE;
         assert!(facts(&config).subordinate.is_some());
     }
 }
