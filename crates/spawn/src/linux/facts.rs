@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use caps::CapSet as Kind;
-use sandboxlib_config::{Config, Ids, Seccomp};
+use sandboxlib_config::{Config, Seccomp};
 use sandboxlib_core::{CapSet, HostFacts, IdRange, KernelVersion, Subordinate};
 
 use super::{landlock, limits};
@@ -216,7 +216,7 @@ mod properties;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sandboxlib_config::Root;
+    use sandboxlib_config::{Ids, Root};
 
     #[test]
     fn numbers_are_digits() {
