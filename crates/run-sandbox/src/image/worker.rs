@@ -8,7 +8,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -103,11 +103,11 @@ pub(crate) fn run(
     };
     let mut child = start().map_err(Trouble::Unavailable)?;
     let told = child.stdout.take().and_then(|out| listen(out, progress));
-    let ended = child.wait();
     match told {
+        // It has nothing left to do, and is killed if it thinks otherwise.
         Some(result) => result,
         None => {
-            let how = match ended.map(|outcome| outcome.end) {
+            let how = match child.wait().map(|outcome| outcome.end) {
                 Ok(End::Exited(status)) => format!("it exited with status {status}"),
                 Ok(End::Signalled(number)) => format!("it was ended by signal {number}"),
                 Ok(_) => "it was killed".to_owned(),
@@ -120,27 +120,34 @@ pub(crate) fn run(
 }
 
 /// What a worker says in the end, if it comes to that.
-fn listen(out: File, progress: Option<&Progress>) -> Option<Result<String, Trouble>> {
+fn listen(out: impl Read, progress: Option<&Progress>) -> Option<Result<String, Trouble>> {
     let mut out = BufReader::new(out);
     let mut line = Vec::new();
-    let mut result = None;
     loop {
         line.clear();
         let read = out.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line);
         if !matches!(read, Ok(1..)) {
-            return result;
+            return None;
         }
-        // Whatever else is there, it is not one of ours.
-        match serde_json::from_slice(&line).ok()? {
-            Line::Progress { read, total } => {
+        return Some(match serde_json::from_slice(&line) {
+            Ok(Line::Progress { read, total }) => {
                 if let Some(progress) = progress {
                     progress.set(read, total);
                 }
+                continue;
             }
-            Line::Done(text) => result = Some(Ok(text)),
-            Line::Unable(text) => result = Some(Err(Trouble::Unavailable(text))),
-            Line::Failed(text) => result = Some(Err(Trouble::Failed(text))),
-        }
+            Ok(Line::Done(text)) => Ok(text),
+            Ok(Line::Unable(text)) => Err(Trouble::Unavailable(text)),
+            Ok(Line::Failed(text)) => Err(Trouble::Failed(text)),
+            // It ended in the middle of a line, or is not one of ours any more.
+            Err(_) if line.last() != Some(&b'\n') && (line.len() as u64) < LONGEST_LINE => {
+                return None;
+            }
+            Err(_) => {
+                let text = "the worker for images says what it should not";
+                Err(Trouble::Failed(text.to_owned()))
+            }
+        });
     }
 }
 
@@ -284,4 +291,79 @@ fn unpacked(
         }
         Trouble::Failed(said(&format!("SANDBOX {:?}", Path::new(named)), &error))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn heard(text: impl AsRef<[u8]>) -> Option<Result<String, Trouble>> {
+        listen(text.as_ref(), None)
+    }
+
+    #[test]
+    fn what_it_says_is_heard_and_progress_is_passed_on() {
+        let progress = Progress::default();
+        let text = "{\"progress\":{\"read\":5,\"total\":9}}\n{\"done\":\"key\"}\n";
+        let Some(Ok(key)) = listen(text.as_bytes(), Some(&progress)) else {
+            panic!("it was done");
+        };
+        assert_eq!((&*key, progress.read(), progress.total()), ("key", 5, 9));
+        assert!(matches!(
+            heard("{\"failed\":\"x\"}\n"),
+            Some(Err(Trouble::Failed(_)))
+        ));
+        assert!(matches!(
+            heard("{\"unable\":\"x\"}\n"),
+            Some(Err(Trouble::Unavailable(_)))
+        ));
+        // It was killed.
+        let progress = "{\"progress\":{\"read\":5,\"total\":9}}\n";
+        for text in ["", progress, "{\"done\":\"ke"] {
+            assert!(heard(text).is_none(), "{text}");
+        }
+        // It is not what it seems, and is not waited for.
+        for text in ["x\n", "\n", "{\"done\":\"ke\n{\"done\":\"key\"}\n"] {
+            assert!(
+                matches!(heard(text), Some(Err(Trouble::Failed(_)))),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_kept() {
+        struct Endless(u64);
+        impl Read for Endless {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                self.0 += buffer.len() as u64;
+                buffer.fill(b'[');
+                Ok(buffer.len())
+            }
+        }
+        let mut endless = Endless(0);
+        assert!(matches!(
+            listen(&mut endless, None),
+            Some(Err(Trouble::Failed(_)))
+        ));
+        assert!(endless.0 <= 2 * LONGEST_LINE, "{}", endless.0);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_it_says_there_is_an_answer(
+            lines in vec(prop_oneof![
+                vec(any::<u8>(), 0..40),
+                Just(b"{\"done\":\"\\u0000\"}".to_vec()),
+                Just(b"{\"progress\":{\"read\":18446744073709551615,\"total\":0}}".to_vec()),
+                Just(b"{\"progress\":{\"read\":-1,\"total\":0}}".to_vec()),
+            ], 0..8),
+        ) {
+            let progress = Progress::default();
+            let _ = listen(&*lines.join(&b'\n'), Some(&progress));
+        }
+    }
 }
