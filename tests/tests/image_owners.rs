@@ -10,6 +10,7 @@
 )]
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -357,6 +358,23 @@ fn what_is_of_one_run_goes_with_it() {
     .concat();
     assert_eq!(shop.told(&words, 0), "42:42\n5:5\n");
     assert_eq!(shop.count("work"), 0);
+    // What a killed one leaves, the next one takes away.
+    let long = [&RUN[..], &["../app.aci", "sh", "-c", "echo up; sleep 60"]].concat();
+    let mut line = shop.line(&long);
+    line.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut running = line.spawn().unwrap();
+    let mut first = [0; 3];
+    running
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut first)
+        .unwrap();
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert_eq!(shop.count("work"), 1);
+    assert_eq!(shop.told(&words, 0), "42:42\n5:5\n");
+    assert_eq!(shop.count("work"), 0);
     // Where there is no layer to be had, a copy; and no map by bwrap, so one id.
     if have("bwrap", "bubblewrap") {
         let script = "stat -c %u:%g f42; touch f42";
@@ -563,20 +581,22 @@ fn who_is_root_needs_no_map() {
         line.stdin(Stdio::null()).output().unwrap()
     };
     if !shop.is_root {
-        // Root of a sandbox, with some ids, does not have the others.
+        // Root of a sandbox has some ids, and does without the others. What it can run depends on
+        // its capabilities; that is not what this is about.
         let dir = shop.path().to_str().unwrap();
-        let inner = format!("{dir}/run-sandbox --image-cache /tmp/c {dir}/own.tar true");
-        let words = [
-            "--map-subordinate",
-            "--allow-nested",
-            "--readable",
-            dir,
-            "/",
-        ];
-        let output = line(&[&words[..], &["sh", "-c", &inner]].concat());
-        ended(&output, 125);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains("change the owner of"), "{said}");
+        let inner = format!(
+            "{dir}/run-sandbox --image-cache /tmp/c --explain {dir}/own.tar | grep -c 70000:70001; \
+             cd /tmp/c/roots/*/tree; stat -c '%n %u:%g' f0 f42 f1000 f70000 private; id -u; id -g"
+        );
+        for (option, looks) in [("--map-subordinate", OWNED), ("--root", ONE)] {
+            let words = [option, "--allow-nested", "--readable", dir, "/"];
+            let output = line(&[&words[..], &["sh", "-euc", &inner]].concat());
+            ended(&output, 0);
+            assert_eq!(
+                String::from_utf8_lossy(&output.stdout),
+                format!("1\n{looks}")
+            );
+        }
         return;
     }
     let output = line(&own(&[], LOOK));

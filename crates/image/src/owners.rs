@@ -18,13 +18,16 @@ pub enum Ownership {
 }
 
 impl Ownership {
-    /// The image's for root, the caller's for everybody else.
+    /// The image's for root, by the map of its user namespace if that does not have all ids; the
+    /// caller's for everybody else.
     #[must_use]
     pub fn auto() -> Self {
-        if rustix::process::geteuid().is_root() {
-            Self::Image
-        } else {
-            Self::Caller
+        if !rustix::process::geteuid().is_root() {
+            return Self::Caller;
+        }
+        match IdMap::current() {
+            Some(map) if !map.is_whole() => Self::Mapped(map),
+            _ => Self::Image,
         }
     }
 
@@ -84,11 +87,37 @@ impl IdMap {
         }
     }
 
+    /// That of the user namespace in which the caller lives. `None` if that is not known, as on
+    /// systems that have none.
+    fn current() -> Option<Self> {
+        let ranges = |path| -> Option<Vec<Range>> {
+            let text = std::fs::read_to_string(path).ok()?;
+            text.lines().map(range).collect()
+        };
+        Some(Self {
+            uids: ranges("/proc/self/uid_map")?,
+            gids: ranges("/proc/self/gid_map")?,
+        })
+    }
+
+    /// Whether every id is there.
+    fn is_whole(&self) -> bool {
+        let whole = |ranges: &[Range]| matches!(ranges, [(0, _, u32::MAX)]);
+        whole(&self.uids) && whole(&self.gids)
+    }
+
     /// Whether this user and this group are there.
     #[must_use]
     pub fn has(&self, uid: u32, gid: u32) -> bool {
         has(&self.uids, uid) && has(&self.gids, gid)
     }
+}
+
+/// A line of a map (user_namespaces(7)).
+fn range(line: &str) -> Option<Range> {
+    let mut numbers = line.split_whitespace().map(|word| word.parse().ok());
+    let range = (numbers.next()??, numbers.next()??, numbers.next()??);
+    numbers.next().is_none().then_some(range)
 }
 
 fn has(ranges: &[Range], id: u32) -> bool {
@@ -114,6 +143,21 @@ mod tests {
         assert_eq!(of(8, u32::MAX), Some((8, 0)));
         assert_eq!(Ownership::Caller.of(8, 8), None);
         assert_eq!(Ownership::Image.of(70_000, 8), Some((70_000, 8)));
+    }
+
+    #[test]
+    fn a_line_of_a_map() {
+        assert_eq!(
+            range("         1     100000      65536"),
+            Some((1, 100_000, 65536))
+        );
+        assert_eq!(range("0 0 4294967295"), Some((0, 0, u32::MAX)));
+        for wrong in ["", "0 0", "0 0 1 1", "0 0 x", "0 0 4294967296"] {
+            assert_eq!(range(wrong), None, "{wrong}");
+        }
+        assert!(!map(1).is_whole());
+        let whole = [(0, 0, u32::MAX)];
+        assert!(IdMap::new(whole, whole).is_whole());
     }
 
     #[test]
