@@ -418,6 +418,44 @@ fn an_image_that_a_group_alone_may_read() {
 }
 
 #[test]
+fn an_image_that_is_closed_to_the_caller() {
+    let Some(shop) = Shop::new() else { return };
+    // As somebody packs it who made a directory for it by mktemp.
+    sh(
+        shop.path(),
+        "chmod 700 rootfs; tar -C rootfs --numeric-owner --owner=42 --group=42 -cf own.tar .",
+    );
+    assert_eq!(shop.told(&own(&[], LOOK), 0), ONE);
+    let reason = shop.report()["image"]["ownership"]["reason"].to_string();
+    assert!(reason.contains("cannot be looked into"), "{reason}");
+    shop.prune();
+}
+
+#[test]
+fn a_layout_whose_index_was_seen_before_is_not_read() {
+    let Some(shop) = Shop::new() else { return };
+    if !have("umoci", "umoci") {
+        return;
+    }
+    sh(
+        shop.path(),
+        "umoci init --layout oci; umoci new --image oci:a; \
+         umoci raw add-layer --image oci:a own.tar; chmod -R a+rX oci",
+    );
+    // Until its times tell.
+    thread::sleep(Duration::from_secs(4));
+    let words = [&RUN[..], &["../oci", "sh", "-euc", LOOK]].concat();
+    assert_eq!(shop.told(&words, 0), OWNED);
+    sh(shop.path(), "mv oci/blobs oci/away");
+    assert_eq!(shop.told(&words, 0), OWNED);
+    // Another index is another image, whatever was seen.
+    sh(shop.path(), "cp oci/index.json new; mv new oci/index.json");
+    let output = shop.line(&words).output().unwrap();
+    ended(&output, 125);
+    shop.prune();
+}
+
+#[test]
 fn what_is_wrong_with_an_image_is_told_as_without_a_worker() {
     let Some(shop) = Shop::new() else { return };
     sh(

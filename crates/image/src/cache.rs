@@ -205,7 +205,8 @@ impl Cache {
     }
 
     /// The root of the image at `path`, unpacked if it is not yet. An archive that was seen
-    /// before and has not changed since, by its times, is not even read.
+    /// before and has not changed since, by its times, is not even read; nor is a layout whose
+    /// index has not.
     ///
     /// # Errors
     /// As [`Image::open_with`] and [`Image::unpack_to`]; [`Error::Io`].
@@ -231,7 +232,7 @@ impl Cache {
         Ok(root)
     }
 
-    /// As [`root`](Self::root), of an archive that was seen before and has not changed since;
+    /// As [`root`](Self::root), of an image that was seen before and has not changed since;
     /// `None` for any other, which is not even opened.
     ///
     /// # Errors
@@ -554,15 +555,24 @@ impl Cache {
         Ok(true)
     }
 
-    /// The file that says which root the archive at `path` has; `None` for what is no file, and
-    /// for one that was changed so lately that its times do not tell.
+    /// The file that says which root the image at `path` has; `None` for what is no image, and
+    /// for one that was changed so lately that its times do not tell. A layout is as its index is,
+    /// which names all the rest by digest.
     fn known(
         &self,
         path: &Path,
         open: &OpenOptions,
         options: &UnpackOptions,
     ) -> Result<Option<PathBuf>, Error> {
-        let metadata = fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
+        let failed = |e| Error::io("open", path, e);
+        let mut metadata = fs::metadata(path).map_err(failed)?;
+        if metadata.is_dir() {
+            match fs::metadata(path.join("index.json")) {
+                Ok(index) => metadata = index,
+                // Whoever opens it says what it is.
+                Err(_) => return Ok(None),
+            }
+        }
         if !metadata.is_file() {
             return Ok(None);
         }

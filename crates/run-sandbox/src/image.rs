@@ -227,15 +227,27 @@ fn with_owners(
             Err(Trouble::Failed(message)) => return Err(message),
         },
     };
-    let process = process(&root)?;
+    // This process is not root of those ids, and what is closed to it cannot be planned in.
+    if let Err(e) = std::fs::read_dir(root.path()) {
+        let why = system(&e);
+        let reason = format!("with its owners, the image cannot be looked into: {why}");
+        return Ok(Err(reason));
+    }
+    let process = match process(&root) {
+        Ok(process) => process,
+        // If something else is wrong, it is so with one id, too.
+        Err(reason) => return Ok(Err(reason)),
+    };
     if !root.gives() {
         let reason = "all files of the image are root's, for which no further ids are needed";
         let owners = owners_of_one_id(&root, &process, settings, reason.to_owned());
+        // What is made in the run can belong to others all the same.
+        let map = (settings.map_subordinate == Some(true)).then_some(map);
         return Ok(Ok(Unpacked {
             root,
             process,
             owners,
-            map: None,
+            map,
         }));
     }
     if let Some(reason) = owners::unfit(&map, &process, settings) {
