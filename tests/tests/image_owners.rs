@@ -478,17 +478,78 @@ fn what_is_wrong_with_an_image_is_told_as_without_a_worker() {
     }
 }
 
-/// The processes that have this in their command line.
-fn processes_with(word: &Path) -> usize {
-    let word = word.as_os_str().as_encoded_bytes();
+/// The processes that have both words in their command line.
+fn processes_with(one: &Path, other: &Path) -> Vec<PathBuf> {
     let processes = fs::read_dir("/proc").unwrap();
-    let has_it = |path: &Path| {
-        let line = fs::read(path.join("cmdline")).unwrap_or_default();
-        line.split(|b| *b == 0).any(|said| said == word)
+    let paths = processes.map(|process| process.unwrap().path());
+    paths
+        .filter(|path| {
+            let line = fs::read(path.join("cmdline")).unwrap_or_default();
+            let has = |word: &Path| {
+                let word = word.as_os_str().as_encoded_bytes();
+                line.split(|b| *b == 0).any(|said| said == word)
+            };
+            has(one) && has(other)
+        })
+        .collect()
+}
+
+#[test]
+fn a_worker_is_in_a_sandbox() {
+    let Some(shop) = Shop::new() else { return };
+    // Large enough to be looked at.
+    sh(
+        shop.path(),
+        "for n in $(seq 800); do head -c 60000 /dev/zero >rootfs/private/$n; done",
+    );
+    shop.pack("rootfs", "own.tar", "");
+    let words = own(&[], "true");
+    let mut line = shop.line(&words);
+    line.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut running = line.spawn().unwrap();
+    let late = Instant::now() + Duration::from_secs(20);
+    let worker = loop {
+        if let [process] = &*processes_with("--image-worker".as_ref(), &shop.cache()) {
+            break process.clone();
+        }
+        assert!(Instant::now() < late, "there is no worker");
     };
-    processes
-        .filter(|p| has_it(&p.as_ref().unwrap().path()))
-        .count()
+    let status = fs::read_to_string(worker.join("status")).unwrap();
+    let mounts = fs::read_to_string(worker.join("mountinfo")).unwrap();
+    let namespace =
+        |process: &Path, name: &str| fs::read_link(process.join("ns").join(name)).unwrap();
+    for name in ["user", "net", "pid", "ipc", "mnt"] {
+        let own = namespace(Path::new("/proc/self"), name);
+        assert_ne!(namespace(&worker, name), own, "{name}");
+    }
+    assert!(running.wait().unwrap().success());
+    for held in [
+        "Seccomp:\t2",
+        "NoNewPrivs:\t1",
+        "CapEff:\t00000000000000fb",
+        "CapBnd:\t00000000000000fb",
+    ] {
+        assert!(status.contains(held), "{held}: {status}");
+    }
+    let access = |place: &Path| {
+        let lines = mounts
+            .lines()
+            .map(|line| line.split(' ').collect::<Vec<_>>());
+        let mut of = lines.filter(|fields| Path::new(fields[4]) == place);
+        of.next_back()
+            .map(|fields| fields[5].split(',').next().unwrap().to_owned())
+    };
+    assert_eq!(access(Path::new("/")).as_deref(), Some("ro"), "{mounts}");
+    assert_eq!(access(&shop.cache()).as_deref(), Some("rw"), "{mounts}");
+    assert_eq!(
+        access(&shop.path().join("own.tar")).as_deref(),
+        Some("ro"),
+        "{mounts}"
+    );
+    // Nothing beside the image and the cache.
+    assert_eq!(access(&shop.path().join("user")), None, "{mounts}");
+    assert_eq!(access(Path::new("/tmp")).as_deref(), Some("rw"), "{mounts}");
+    shop.prune();
 }
 
 #[test]
@@ -513,7 +574,7 @@ fn eight_at_once_and_some_of_them_killed() {
     shop.prune();
     let workers_have_gone = || {
         let late = Instant::now() + Duration::from_secs(20);
-        while processes_with(&shop.cache()) > 0 {
+        while !processes_with("--image-worker".as_ref(), &shop.cache()).is_empty() {
             assert!(Instant::now() < late, "a worker lives on");
             thread::sleep(Duration::from_millis(10));
         }
