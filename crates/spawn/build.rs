@@ -30,7 +30,14 @@ fn main() {
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("init");
     let os = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
-    if os != "linux" || !compile(&out) {
+    let host = env::var("HOST").unwrap_or_default();
+    let target = env::var("TARGET").unwrap_or_default();
+    // Without libc it is the same program for every Linux target of a processor (musl for one).
+    let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    let host_will_do = host.starts_with(&format!("{arch}-")) && host.contains("-linux-");
+    let compiled = os == "linux"
+        && (compile(&out, &target, &host) || (host_will_do && compile(&out, &host, &host)));
+    if !compiled {
         if os == "linux" {
             println!("cargo::warning=the init program cannot be built for this target");
         }
@@ -38,10 +45,8 @@ fn main() {
     }
 }
 
-fn compile(out: &Path) -> bool {
+fn compile(out: &Path, target: &str, host: &str) -> bool {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let host = env::var("HOST").unwrap_or_default();
-    let target = env::var("TARGET").unwrap_or_default();
     let mut command = Command::new(rustc);
     command
         .args([
@@ -55,7 +60,7 @@ fn compile(out: &Path) -> bool {
             "-Crelocation-model=static",
         ])
         .args(["-Coverflow-checks=off", "-Cdebuginfo=0", "-Cstrip=symbols"])
-        .args(["-Aunused", "--target", &target, "-o"])
+        .args(["-Aunused", "--target", target, "-o"])
         .arg(out)
         .arg("src/init/main.rs");
     if target == host {

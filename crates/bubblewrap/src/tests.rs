@@ -420,7 +420,7 @@ fn a_set_user_id_bwrap_has_its_own_limits() {
 fn what_it_lacks_is_refused_or_reported() {
     let mut config = plain();
     config.namespaces.time = Isolation::Isolated;
-    config.ids = Ids::Subordinate;
+    config.ids = Ids::SUBORDINATE;
     let said = call(&config, &user()).unwrap_err();
     assert!(
         said.contains("time") && said.contains("subordinate"),

@@ -27,7 +27,7 @@ impl Who {
         setuid_root: bool,
     ) -> Result<Self, PrepareError> {
         let (uid, gid) = match config.ids {
-            Ids::Pair { uid, gid } => (uid, gid),
+            Ids::Pair { uid, gid } | Ids::Subordinate { uid, gid } => (uid, gid),
             _ => (facts.uid, facts.gid),
         };
         if privileged(facts) {
@@ -63,7 +63,7 @@ impl Who {
             before.push(Step::Ids { uid, gid });
         }
         let isolated = config.namespaces.user == UserNamespace::Isolated;
-        if config.ids == Ids::Subordinate && isolated {
+        if config.ids.has_range() && isolated {
             let text = "bwrap maps a single id, so not all ids can be had in a user namespace";
             return Err(Reason::new(text).into());
         }

@@ -111,7 +111,7 @@ impl Backend for Chroot {
         let pid = config.namespaces.pid == Isolation::Isolated && enforced.contains(Feature::Pid);
         let own_mounts = plan.steps.len() > 1 || pid;
         let (uid, gid) = match config.ids {
-            Ids::Pair { uid, gid } => (uid, gid),
+            Ids::Pair { uid, gid } | Ids::Subordinate { uid, gid } => (uid, gid),
             _ => (facts.uid, facts.gid),
         };
         if let Some(reason) = facts.ids_reason(uid, gid) {

@@ -265,7 +265,7 @@ fn what_a_chroot_cannot_do_is_refused_unless_less_will_do() {
             Feature::User,
             with(|c| c.namespaces.user = UserNamespace::Isolated),
         ),
-        (Feature::Subordinate, with(|c| c.ids = Ids::Subordinate)),
+        (Feature::Subordinate, with(|c| c.ids = Ids::SUBORDINATE)),
     ];
     for (feature, mut config) in cases {
         for facts in [root(), elsewhere()] {
@@ -422,7 +422,7 @@ prop_compose! {
         read_only in any::<bool>(),
         mounts in proptest::collection::vec(any_mount(), 0..4),
         shared in any::<[bool; 6]>(),
-        ids in select(vec![Ids::Caller, Ids::ROOT, Ids::Subordinate,
+        ids in select(vec![Ids::Caller, Ids::ROOT, Ids::SUBORDINATE,
             Ids::Pair { uid: 1000, gid: 5 }, Ids::Pair { uid: 0, gid: u32::MAX }]),
         named in any::<bool>(),
         capabilities in select(vec![None, None, Some("chown"), Some("dac_override"),

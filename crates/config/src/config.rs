@@ -115,15 +115,29 @@ pub enum Ids {
         /// The group id inside.
         gid: u32,
     },
-    /// Root inside, with a range of further ids: the caller's ids are seen as 0, and the
+    /// A pair of ids, among a range of further ones: the caller's ids are seen as 0, and the
     /// subordinate ids that the host grants the caller as 1 and up (subuid(5), subgid(5)). A
     /// caller who is root has every id of the host, unchanged.
-    Subordinate,
+    Subordinate {
+        /// The user id inside, which is 0 or one of the range.
+        uid: u32,
+        /// The group id inside.
+        gid: u32,
+    },
 }
 
 impl Ids {
     /// Root inside.
     pub const ROOT: Self = Self::Pair { uid: 0, gid: 0 };
+
+    /// Root inside, with a range of further ids.
+    pub const SUBORDINATE: Self = Self::Subordinate { uid: 0, gid: 0 };
+
+    /// Whether there is a range of further ids.
+    #[must_use]
+    pub fn has_range(self) -> bool {
+        matches!(self, Self::Subordinate { .. })
+    }
 }
 
 /// The capabilities that the command keeps (capabilities(7)), as names such as `CAP_CHOWN`. In

@@ -406,7 +406,10 @@ impl Settings {
             }
         }
         config.ids = match (self.map_subordinate, self.uid, self.gid) {
-            (Some(true), _, _) => Ids::Subordinate,
+            (Some(true), uid, gid) => Ids::Subordinate {
+                uid: uid.unwrap_or(0),
+                gid: gid.unwrap_or(0),
+            },
             (_, Some(uid), Some(gid)) => Ids::Pair { uid, gid },
             (_, None, None) => Ids::Caller,
             _ => return Err(SettingsError::HalfOfIds),
@@ -708,7 +711,7 @@ mod tests {
             ..Settings::default()
         };
         let both = upper.over(lower.clone());
-        assert_eq!(both.config(none).unwrap().ids, Ids::Subordinate);
+        assert_eq!(both.config(none).unwrap().ids, Ids::SUBORDINATE);
         let upper = Settings {
             uid: Some(1),
             gid: Some(1),

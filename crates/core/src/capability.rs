@@ -141,7 +141,10 @@ impl CapSet {
     /// # Errors
     /// [`UnknownCapability`] at the first word that is no capability.
     pub fn kept(config: &Config, masks: bool) -> Result<Self, UnknownCapability> {
-        let root_named = matches!(config.ids, Ids::Pair { uid: 0, .. } | Ids::Subordinate);
+        let root_named = matches!(
+            config.ids,
+            Ids::Pair { uid: 0, .. } | Ids::Subordinate { uid: 0, .. }
+        );
         match &config.capabilities {
             Capabilities::Only(names) => Self::from_names(names),
             _ if !root_named => Ok(Self::EMPTY),

@@ -37,6 +37,16 @@ pub struct IdRange {
     pub count: u32,
 }
 
+impl IdRange {
+    /// Whether there is this id inside.
+    #[must_use]
+    pub fn contains(&self, inside: u32) -> bool {
+        inside
+            .checked_sub(self.inside)
+            .is_some_and(|offset| offset < self.count)
+    }
+}
+
 /// The ids that the host grants a user besides its own, and the programs that map them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Subordinate {
@@ -48,6 +58,64 @@ pub struct Subordinate {
     pub newuidmap: Option<PathBuf>,
     /// The program newgidmap, if it is installed.
     pub newgidmap: Option<PathBuf>,
+}
+
+impl Subordinate {
+    /// The maps of user and group ids that these make of a caller with the ids `uid` and `gid`:
+    /// the caller is 0 inside, and what is granted are 1 and up.
+    #[must_use]
+    pub fn maps(&self, uid: u32, gid: u32) -> (Vec<IdRange>, Vec<IdRange>) {
+        (behind_own(uid, &self.uids), behind_own(gid, &self.gids))
+    }
+}
+
+/// The most lines that the kernel takes in an id map (user_namespaces(7)).
+const MOST_RANGES: usize = 340;
+
+/// 0 is `own`, and the ranges follow it without gaps. An id that is granted twice is mapped once,
+/// since the kernel refuses a map otherwise.
+fn behind_own(own: u32, granted: &[(u32, u32)]) -> Vec<IdRange> {
+    let mut map = vec![IdRange {
+        inside: 0,
+        outside: own,
+        count: 1,
+    }];
+    let mut inside = 1u32;
+    for (first, count) in granted {
+        let mut next = u64::from(*first);
+        let end = next + u64::from(*count);
+        while next < end && map.len() < MOST_RANGES {
+            let taken = |r: &&IdRange| {
+                let outside = u64::from(r.outside);
+                outside <= next && next < outside + u64::from(r.count)
+            };
+            if let Some(r) = map.iter().find(taken) {
+                next = u64::from(r.outside) + u64::from(r.count);
+                continue;
+            }
+            let starts = map
+                .iter()
+                .map(|r| u64::from(r.outside))
+                .filter(|start| *start > next);
+            let free = starts.min().unwrap_or(end).min(end) - next;
+            // Both ends are below 2^32, and u32::MAX itself stands for no id.
+            let outside = u32::try_from(next).unwrap_or(u32::MAX);
+            let count = u32::try_from(free)
+                .unwrap_or(0)
+                .min(u32::MAX - inside.max(outside));
+            if count == 0 {
+                break;
+            }
+            map.push(IdRange {
+                inside,
+                outside,
+                count,
+            });
+            inside += count;
+            next += u64::from(count);
+        }
+    }
+    map
 }
 
 /// A helper program that is installed.

@@ -101,7 +101,7 @@ pub fn requests(config: &Config) -> Vec<Request> {
             Feature::Time => isolated(ns.time),
             Feature::User => ns.user == UserNamespace::Isolated,
             Feature::Ids => matches!(config.ids, Ids::Pair { .. }),
-            Feature::Subordinate => config.ids == Ids::Subordinate,
+            Feature::Subordinate => config.ids.has_range(),
             Feature::HostSecrets => config.hides_secrets(),
             Feature::Seccomp => config.seccomp != Seccomp::None,
             Feature::Nested => !config.allow_nested,

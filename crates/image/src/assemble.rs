@@ -18,7 +18,7 @@ use crate::error::{EntryProblem, Error};
 use crate::record::Record;
 use crate::tarball;
 use crate::tree::{Lost, Place, Tree, components, join, split};
-use crate::unpack::{Ownership, UnpackOptions, finish};
+use crate::unpack::{UnpackOptions, finish};
 
 /// A root to which layers are added, from the lowest.
 pub(crate) struct Assembly<'o> {
@@ -218,7 +218,7 @@ impl<'o> Assembly<'o> {
             // EMLINK: as many links as the file system can count. EXDEV: the root is on another
             // one. EPERM: one that has none, or fs.protected_hardlinks.
             Err(Errno::MLINK | Errno::XDEV | Errno::PERM | Errno::NOTSUP) => {
-                let keep = self.options.ownership == Ownership::Image;
+                let keep = self.options.ownership.is_kept();
                 copy(from, old, to, name, keep).map_err(|e| failed(&path, "copy", e))
             }
             Err(errno) => Err(failed(&path, "link", errno)),

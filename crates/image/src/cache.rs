@@ -8,6 +8,7 @@
 //! known/         which root an archive has, by what stat(2) says about the archive
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -22,14 +23,15 @@ use crate::config::ImageConfig;
 use crate::error::Error;
 use crate::image::{Image, Layer, OpenOptions};
 use crate::lock::{self, Lock};
+use crate::owners::Ownership;
 use crate::platform::Platform;
 use crate::record::{Record, Report};
 use crate::tree::Tree;
-use crate::unpack::{Ownership, UnpackOptions, empty_tree, finish, remove_tree};
+use crate::unpack::{UnpackOptions, empty_tree, finish, remove_tree};
 use crate::{Digest, Format};
 
 /// Changes whenever what is in the cache is made or read otherwise.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 /// What the names of directories for single runs begin with.
 const SCRATCH: &str = "run-";
@@ -68,8 +70,39 @@ struct About {
     format: Format,
     platform: Option<Platform>,
     config: ImageConfig,
-    owners_kept: bool,
+    ownership: Ownership,
+    /// Whether files belong to others than root.
+    gives: bool,
+    not_mapped: NotMapped,
     bytes: u64,
+}
+
+/// The files whose user or group became 0, because the map of [`Ownership::Mapped`] does not have
+/// it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct NotMapped {
+    /// How many there are.
+    pub files: u64,
+    /// To which users and groups the image gives them: the first ones, by number.
+    pub ids: BTreeSet<(u32, u32)>,
+}
+
+impl NotMapped {
+    /// As many ids as are worth telling.
+    const MOST: usize = 16;
+
+    fn of(record: &Record, ownership: &Ownership) -> Self {
+        let mut found = Self::default();
+        for (_, ids) in record.not_mapped(ownership) {
+            found.files += 1;
+            found.ids.insert(ids);
+            if found.ids.len() > Self::MOST {
+                found.ids.pop_last();
+            }
+        }
+        found
+    }
 }
 
 /// Something in the cache.
@@ -185,11 +218,7 @@ impl Cache {
     ) -> Result<CachedRoot, Error> {
         let path = path.as_ref();
         let known = self.known(path, open, options)?;
-        if let Some(known) = &known
-            && let Ok(key) = fs::read_to_string(known)
-            && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            && let Some(root) = self.take(&key)?
-        {
+        if let Some(root) = self.seen(known.as_deref())? {
             return Ok(root);
         }
         let image = Image::open_with(path, open)?;
@@ -198,10 +227,45 @@ impl Cache {
         if let Some(known) = known
             && self.known(path, open, options)?.as_ref() == Some(&known)
         {
-            let key = root.dir.file_name().unwrap_or_default();
-            self.write(&known, key.as_encoded_bytes())?;
+            self.write(&known, root.key().as_bytes())?;
         }
         Ok(root)
+    }
+
+    /// As [`root`](Self::root), of an image that was seen before and has not changed since;
+    /// `None` for any other, which is not even opened.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Document`].
+    pub fn find(
+        &self,
+        path: impl AsRef<Path>,
+        open: &OpenOptions,
+        options: &UnpackOptions,
+    ) -> Result<Option<CachedRoot>, Error> {
+        let known = self.known(path.as_ref(), open, options)?;
+        self.seen(known.as_deref())
+    }
+
+    /// The root that has this key ([`CachedRoot::key`]), if it is there. For who has it from
+    /// another process.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Document`].
+    pub fn named(&self, key: &str) -> Result<Option<CachedRoot>, Error> {
+        let is_key = key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        match is_key && !key.is_empty() {
+            true => self.take(key),
+            false => Ok(None),
+        }
+    }
+
+    /// The root that the file `known` says.
+    fn seen(&self, known: Option<&Path>) -> Result<Option<CachedRoot>, Error> {
+        match known.map(fs::read_to_string) {
+            Some(Ok(key)) => self.named(&key),
+            _ => Ok(None),
+        }
     }
 
     /// The root of an image that was opened, unpacked if it is not yet. Several processes that ask
@@ -225,7 +289,9 @@ impl Cache {
                     format: image.format(),
                     platform: image.platform().cloned(),
                     config: image.config().clone(),
-                    owners_kept: options.ownership == Ownership::Image,
+                    ownership: options.ownership.clone(),
+                    gives: record.gives(&options.ownership),
+                    not_mapped: NotMapped::of(&record, &options.ownership),
                     bytes: record.bytes,
                 };
                 write_json(&work.join("record.json"), &record)?;
@@ -346,7 +412,8 @@ impl Cache {
     /// # Errors
     /// [`Error::Io`].
     pub fn scratch(&self) -> Result<Scratch, Error> {
-        self.clear_work(Some(SCRATCH))?;
+        // What has owners of a user namespace is removed by who prunes in such a one.
+        let _ = self.clear_scratch();
         let failed = |e| Error::io("make a directory in", &self.dir, e);
         for number in 0_u32.. {
             let name = format!("{SCRATCH}{}-{number}", std::process::id());
@@ -367,8 +434,18 @@ impl Cache {
         Err(failed(io::ErrorKind::AlreadyExists.into()))
     }
 
+    /// Removes the directories for single runs ([`scratch`](Self::scratch)) of processes that are
+    /// gone.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if something cannot be removed. What can be, is.
+    pub fn clear_scratch(&self) -> Result<(), Error> {
+        self.clear_work(Some(SCRATCH))
+    }
+
     /// Removes what processes left that are gone.
     fn clear_work(&self, prefix: Option<&str>) -> Result<(), Error> {
+        let mut done = Ok(());
         for name in names(&self.dir.join("work"))? {
             if prefix.is_some_and(|prefix| !name.starts_with(prefix)) {
                 continue;
@@ -377,13 +454,14 @@ impl Cache {
             let path = self.dir.join("locks").join(format!("{name}.make"));
             if let Some(making) = lock::try_exclusive(&path)? {
                 let work = self.dir.join("work").join(&name);
-                remove_tree(&work).map_err(|e| Error::io("remove", &work, e))?;
-                if name.starts_with(SCRATCH) {
-                    making.remove();
+                match remove_tree(&work) {
+                    Ok(()) if name.starts_with(SCRATCH) => making.remove(),
+                    Ok(()) => {}
+                    Err(e) => done = Err(Error::io("remove", &work, e)),
                 }
             }
         }
-        Ok(())
+        done
     }
 
     /// What is in the cache, roots first.
@@ -427,16 +505,23 @@ impl Cache {
     /// behind. Returns what was removed.
     ///
     /// # Errors
-    /// [`Error::Io`] if something cannot be removed.
+    /// [`Error::Io`] if something cannot be removed. Everything else is.
     pub fn prune(&self, unused: Duration) -> Result<Vec<CacheEntry>, Error> {
-        let mut removed = Vec::new();
+        let (mut removed, mut failed) = (Vec::new(), None);
         for entry in self.entries()? {
             let age = entry.used.elapsed().unwrap_or(Duration::ZERO);
-            if age >= unused && self.remove(&entry)? {
-                removed.push(entry);
+            if age < unused {
+                continue;
+            }
+            match self.remove(&entry) {
+                Ok(true) => removed.push(entry),
+                Ok(false) => {}
+                Err(error) => failed = Some(error),
             }
         }
-        self.clear_work(None)?;
+        if let Err(error) = self.clear_work(None) {
+            failed.get_or_insert(error);
+        }
         for name in names(&self.dir.join("known"))? {
             let path = self.dir.join("known").join(name);
             let key = fs::read_to_string(&path).unwrap_or_default();
@@ -444,7 +529,10 @@ impl Cache {
                 let _ = fs::remove_file(path);
             }
         }
-        Ok(removed)
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(removed),
+        }
     }
 
     /// Removes an entry, unless somebody makes or uses it.
@@ -475,10 +563,12 @@ impl Cache {
         open: &OpenOptions,
         options: &UnpackOptions,
     ) -> Result<Option<PathBuf>, Error> {
-        let mut metadata = fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
+        let failed = |e| Error::io("open", path, e);
+        let mut metadata = fs::metadata(path).map_err(failed)?;
         if metadata.is_dir() {
             match fs::metadata(path.join("index.json")) {
                 Ok(index) => metadata = index,
+                // Whoever opens it says what it is.
                 Err(_) => return Ok(None),
             }
         }
@@ -545,7 +635,7 @@ impl CachedRoot {
     /// # Errors
     /// [`Error::Io`], [`Error::Entry`].
     pub fn copy_to(&self, target: &Path) -> Result<(), Error> {
-        crate::assemble::copy_tree(&self.path(), target, self.about.owners_kept)
+        crate::assemble::copy_tree(&self.path(), target, self.about.ownership.is_kept())
     }
 
     /// The directory that is the root. It is shared with other runs, and by hard links with other
@@ -553,6 +643,32 @@ impl CachedRoot {
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.dir.join("tree")
+    }
+
+    /// Its name in the cache.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        // Keys are ASCII.
+        let name = self.dir.file_name().and_then(|name| name.to_str());
+        name.unwrap_or_default()
+    }
+
+    /// Whose the files are.
+    #[must_use]
+    pub fn ownership(&self) -> &Ownership {
+        &self.about.ownership
+    }
+
+    /// Whether files are given to others than root (0:0), or would be if the caller could.
+    #[must_use]
+    pub fn gives(&self) -> bool {
+        self.about.gives
+    }
+
+    /// The files that are given to root for want of somebody else.
+    #[must_use]
+    pub fn not_mapped(&self) -> &NotMapped {
+        &self.about.not_mapped
     }
 
     /// What tells the image from all others.
@@ -585,16 +701,13 @@ impl CachedRoot {
     /// [`Error::Io`] if it cannot be read.
     pub fn report(&self) -> Result<Report, Error> {
         let record: Record = read_json(&self.dir.join("record.json"))?;
-        Ok(record.report(self.about.owners_kept))
+        Ok(record.report(&self.about.ownership))
     }
 }
 
 /// The options that make a different tree.
 fn flavour(options: &UnpackOptions) -> String {
-    let owners = match options.ownership {
-        Ownership::Caller => "caller",
-        Ownership::Image => "image",
-    };
+    let owners = options.ownership.word();
     let set_id = if options.keep_set_id { "-setid" } else { "" };
     format!("v{VERSION}-{owners}{set_id}")
 }

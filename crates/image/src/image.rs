@@ -15,7 +15,7 @@ use crate::progress::Counted;
 use crate::record::{Record, Report};
 use crate::store::{Section, Store, Survey, check, survey};
 use crate::tree::Tree;
-use crate::unpack::{Ownership, Reading, UnpackOptions, empty_tree, unpack_layer};
+use crate::unpack::{Reading, UnpackOptions, empty_tree, unpack_layer};
 use crate::{Digest, Limits, appc};
 
 /// The formats of images.
@@ -275,7 +275,7 @@ impl Image {
                 record
             }
         };
-        Ok(record.report(options.ownership == Ownership::Image))
+        Ok(record.report(&options.ownership))
     }
 
     /// Unpacks an image that is one archive, and checks that it still is what it was.

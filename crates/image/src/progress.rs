@@ -28,6 +28,12 @@ impl Progress {
         self.0.total.load(Ordering::Relaxed)
     }
 
+    /// Takes over what another process has counted.
+    pub fn set(&self, read: u64, total: u64) {
+        self.0.read.store(read, Ordering::Relaxed);
+        self.0.total.store(total, Ordering::Relaxed);
+    }
+
     pub(crate) fn expect(&self, bytes: u64) {
         self.0.total.fetch_add(bytes, Ordering::Relaxed);
     }

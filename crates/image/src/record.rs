@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::owners::Ownership;
 use crate::tarball;
 
 /// A path inside a root, without a leading slash; empty for the root itself.
@@ -21,11 +22,15 @@ pub struct Report {
     pub bytes: u64,
     /// The layers.
     pub layers: u64,
-    /// Whether files have the owners that the image says. Without that they are the caller's,
-    /// and [`owners`](Self::owners) says whose they should be.
+    /// Whether files have the owners that the image says, as the caller sees them. Without that
+    /// they are the caller's, or those of a user namespace
+    /// ([`Ownership::Mapped`]), and [`owners`](Self::owners) says
+    /// whose they should be.
     pub owners_kept: bool,
     /// What the image gives to others than root (0:0).
     pub owners: Vec<Owner>,
+    /// Which of these have 0 for a user or group that the user namespace does not have.
+    pub not_mapped: Vec<Owner>,
     /// What the image has and the directory does not.
     pub left_out: Vec<LeftOut>,
 }
@@ -105,20 +110,40 @@ impl Record {
         self.left_out.push((path.to_vec(), what.into()));
     }
 
-    pub(crate) fn report(&self, owners_kept: bool) -> Report {
+    /// What is given to another user or group than the image says, for want of those.
+    pub(crate) fn not_mapped<'a>(
+        &'a self,
+        ownership: &'a Ownership,
+    ) -> impl Iterator<Item = (&'a Name, (u32, u32))> {
+        let owners = self.owners.iter().map(|(path, ids)| (path, *ids));
+        owners.filter(|(_, (uid, gid))| {
+            ownership
+                .of(*uid, *gid)
+                .is_some_and(|given| given != (*uid, *gid))
+        })
+    }
+
+    /// Whether something was given to another than root.
+    pub(crate) fn gives(&self, ownership: &Ownership) -> bool {
+        let mut given = self.owners.values();
+        given.any(|(uid, gid)| ownership.of(*uid, *gid).unwrap_or((*uid, *gid)) != (0, 0))
+    }
+
+    pub(crate) fn report(&self, ownership: &Ownership) -> Report {
+        let owner = |path: &Name, (uid, gid)| Owner {
+            path: tarball::path(path),
+            uid,
+            gid,
+        };
         Report {
             entries: self.entries,
             bytes: self.bytes,
             layers: self.layers,
-            owners_kept,
-            owners: self
-                .owners
-                .iter()
-                .map(|(path, (uid, gid))| Owner {
-                    path: tarball::path(path),
-                    uid: *uid,
-                    gid: *gid,
-                })
+            owners_kept: *ownership == Ownership::Image,
+            owners: self.owners.iter().map(|(p, ids)| owner(p, *ids)).collect(),
+            not_mapped: self
+                .not_mapped(ownership)
+                .map(|(path, ids)| owner(path, ids))
                 .collect(),
             left_out: self
                 .left_out

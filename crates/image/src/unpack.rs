@@ -15,32 +15,12 @@ use crate::beside::{Pieces, beside};
 use crate::compress::decompress;
 use crate::digest::Algorithm;
 use crate::error::{EntryProblem, Error};
+use crate::owners::Ownership;
 use crate::progress::Progress;
 use crate::record::{DirMeta, Name, Record, Report};
 use crate::tarball::{self, Entry, Kind, Segment, Source, Tar};
 use crate::tree::{Lost, Place, Tree, components, join, split};
 use crate::{Digest, Limit, Limits};
-
-/// Who owns what is unpacked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Ownership {
-    /// The caller owns all of it, and the [`Report`] says whose it should be. Needs no privilege.
-    Caller,
-    /// The users and groups that the image says, by number. Needs to be root (chown(2)).
-    Image,
-}
-
-impl Ownership {
-    /// The image's for root, the caller's for everybody else.
-    #[must_use]
-    pub fn auto() -> Self {
-        if rustix::process::geteuid().is_root() {
-            Self::Image
-        } else {
-            Self::Caller
-        }
-    }
-}
 
 /// How to unpack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +76,7 @@ pub fn unpack(
     let used = Record::default();
     let mut record = unpack_layer(archive, &mut tree, Reading::default(), options, &used)?;
     finish(&mut tree, &mut record, options)?;
-    Ok(record.report(options.ownership == Ownership::Image))
+    Ok(record.report(&options.ownership))
 }
 
 /// The tree at `path`, made if it is not there; an error if it is not empty.
@@ -549,8 +529,7 @@ impl<R: Source + BufRead> Layer<'_, '_, R> {
         self.make(place, name, "make", |fd, name| {
             sys::symlinkat(OsStr::from_bytes(target), fd, name)
         })?;
-        if self.options.ownership == Ownership::Image {
-            let (uid, gid) = entry.owner();
+        if let Some((uid, gid)) = self.options.ownership.of(entry.uid, entry.gid) {
             sys::chownat(
                 place.fd(),
                 os,
@@ -680,12 +659,18 @@ fn set_metadata(
     mtime: i64,
     options: &UnpackOptions,
 ) -> Result<(), Step> {
-    if options.ownership == Ownership::Image {
+    let mut allowed = 0o7777;
+    if let Some(given) = options.ownership.of(uid, gid) {
+        let ids = (Uid::from_raw(given.0), Gid::from_raw(given.1));
         // Before the mode: it takes the set-id bits away.
-        sys::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+        sys::fchown(fd, Some(ids.0), Some(ids.1))
             .map_err(|errno| ("change the owner of", errno))?;
+        if given != (uid, gid) {
+            // Nobody is to become root because another was not there.
+            allowed = 0o1777;
+        }
     }
-    let bits = sys::RawMode::try_from(mode & 0o7777).unwrap_or(0);
+    let bits = sys::RawMode::try_from(mode & allowed).unwrap_or(0);
     sys::fchmod(fd, Mode::from_raw_mode(bits)).map_err(|errno| ("set the mode of", errno))?;
     sys::futimens(fd, &times(mtime)).map_err(|errno| ("set the time of", errno))
 }

@@ -178,7 +178,7 @@ impl Description {
             Network::Isolated
         };
         config.ids = match self.ids {
-            _ if self.subordinate => Ids::Subordinate,
+            _ if self.subordinate => Ids::SUBORDINATE,
             Some((uid, gid)) => Ids::Pair { uid, gid },
             None => Ids::Caller,
         };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,27 +15,53 @@ use sandboxlib::config::{
 };
 use sandboxlib::core::{Degradation, Enforcement, Hint, Knob, NegotiateError, Reason};
 use sandboxlib::image::{
-    Cache, CachedRoot, EventHandler, Format, ImageConfig, OpenOptions, Platform, Process, Progress,
-    Scratch, UnpackOptions,
+    Cache, CachedRoot, EventHandler, Format, IdMap, ImageConfig, OpenOptions, Platform, Process,
+    Progress, Scratch, UnpackOptions,
 };
 use serde::Serialize;
 
 use crate::bytes::{escaped, shown};
+use crate::parse::CacheAction;
 use crate::settings::system;
 
 mod isolators;
+mod owners;
+pub(crate) mod worker;
+
+use owners::{Owners, Ownership};
+use worker::{Job, Source, Trouble};
 
 /// An image that is the root of a run, for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Opened {
     cache: Cache,
     root: CachedRoot,
+    owners: Owners,
+    /// What a worker needs to know, if files belong to ids that only a worker has.
+    mapped: Option<Mapped>,
     scratch: Option<Scratch>,
     /// The volumes that are empty directories because nobody gave another.
     empty_volumes: Vec<String>,
     /// What the image asks for and does not get, and what that means.
     not_supported: Vec<(String, String)>,
     pub(crate) handlers: Vec<EventHandler>,
+}
+
+/// The image that a root was made of by a map of ids.
+#[derive(Debug)]
+struct Mapped {
+    path: PathBuf,
+    settings: ImageSettings,
+    map: IdMap,
+}
+
+/// A root, and all that follows from whose its files are.
+struct Unpacked {
+    root: CachedRoot,
+    process: Process,
+    owners: Owners,
+    /// The map that the run needs.
+    map: Option<IdMap>,
 }
 
 /// Whether `path` is to be taken for an image. A directory is one only if it says so, and this is
@@ -72,8 +99,8 @@ pub(crate) fn open(settings: Settings) -> Result<(Settings, Option<Opened>), Str
         );
     }
     let cache = cache(settings.image.cache.as_deref())?;
-    let root = unpacked(&cache, &path, &settings.image)?;
-    make(settings, cache, root)
+    let unpacked = unpacked(&cache, &path, &settings)?;
+    make(settings, cache, &path, unpacked)
 }
 
 /// The cache in `dir`, or the user's.
@@ -83,6 +110,19 @@ pub(crate) fn cache(dir: Option<&Path>) -> Result<Cache, String> {
         None => Cache::user(),
     }
     .map_err(|e| said("the cache of images", &e))
+}
+
+/// Removes what nobody uses, and says what that was. What belongs to subordinate ids is removed
+/// by a worker, which has them.
+pub(crate) fn pruned(cache: &Cache) -> Result<String, String> {
+    if sandboxlib::spawn::caller_ids().0 != 0 && owners::granted().is_ok() {
+        match worker::run(cache, &Job::Prune, None) {
+            Ok(text) => return Ok(text),
+            Err(Trouble::Failed(message)) => return Err(message),
+            Err(Trouble::Unavailable(_)) => {}
+        }
+    }
+    crate::overlay::act(cache, CacheAction::Prune)
 }
 
 fn said(what: &str, error: &sandboxlib::image::Error) -> String {
@@ -100,23 +140,184 @@ fn said(what: &str, error: &sandboxlib::image::Error) -> String {
     text
 }
 
-/// The root of the image at `path`. On a terminal it shows how far that is, if it takes a while.
-fn unpacked(cache: &Cache, path: &Path, wanted: &ImageSettings) -> Result<CachedRoot, String> {
+fn open_options(platform: Option<&str>, reference: Option<&str>) -> Result<OpenOptions, String> {
     let mut open = OpenOptions::default();
-    if let Some(word) = &wanted.platform {
+    if let Some(word) = platform {
         let platform: Platform = word.parse().map_err(|e| format!("--platform: {e}"))?;
         open.platform = Some(platform);
     }
-    open.reference.clone_from(&wanted.reference);
-    let mut options = UnpackOptions::default();
-    let root = if io::stderr().is_terminal() {
-        let progress = Progress::default();
-        options.progress = Some(progress.clone());
-        watched(&progress, || cache.root(path, &open, &options))
+    open.reference = reference.map(str::to_owned);
+    Ok(open)
+}
+
+/// The root of the image at `path`: with its owners where these can be had and are of use, and
+/// else with one id for all files. Root has all ids, and needs nothing for it.
+fn unpacked(cache: &Cache, path: &Path, settings: &Settings) -> Result<Unpacked, String> {
+    let wanted = &settings.image;
+    let open = open_options(wanted.platform.as_deref(), wanted.reference.as_deref())?;
+    let is_root = sandboxlib::spawn::caller_ids().0 == 0;
+    let one_id = if is_root {
+        None
     } else {
-        cache.root(path, &open, &options)
+        match with_owners(cache, path, &open, settings)? {
+            Ok(unpacked) => return Ok(unpacked),
+            Err(reason) => Some(reason),
+        }
     };
-    root.map_err(|e| said(&format!("SANDBOX {path:?}"), &e))
+    let mut options = UnpackOptions::default();
+    let root = showing(|progress| {
+        options.progress = progress.cloned();
+        cache.root(path, &open, &options)
+    });
+    let root = root.map_err(|e| said(&format!("SANDBOX {path:?}"), &e))?;
+    let process = process(&root)?;
+    let owners = match one_id {
+        Some(reason) => owners_of_one_id(&root, &process, settings, reason),
+        None => Owners::Image,
+    };
+    Ok(Unpacked {
+        root,
+        process,
+        owners,
+        map: None,
+    })
+}
+
+/// The same with the owners of the image, by the caller's subordinate ids. Those are needed in the
+/// run too, unless all files are root's. What is not an error is a reason to do without.
+fn with_owners(
+    cache: &Cache,
+    path: &Path,
+    open: &OpenOptions,
+    settings: &Settings,
+) -> Result<Result<Unpacked, String>, String> {
+    let map = match owners::map(settings) {
+        Ok(map) => map,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let mut options = UnpackOptions::default();
+    options.ownership = owners::mapped(&map);
+    let failed = |e| said(&format!("SANDBOX {path:?}"), &e);
+    let found = cache.find(path, open, &options).map_err(failed)?;
+    if found.as_ref().is_none_or(CachedRoot::gives)
+        && let Some(reason) = owners::backend_lacks(settings)
+    {
+        return Ok(Err(reason));
+    }
+    let source = Source {
+        path,
+        settings: &settings.image,
+        map: &map,
+    };
+    if found.is_none() {
+        // A worker is root of what the caller owns, and would read what its owner has closed.
+        File::open(path).map_err(|source| {
+            failed(sandboxlib::image::Error::Io {
+                step: "open",
+                path: path.to_owned(),
+                source,
+            })
+        })?;
+    }
+    let root = match found {
+        Some(root) => root,
+        None => match by_worker(cache, &source) {
+            Ok(root) => root,
+            Err(Trouble::Unavailable(reason)) => return Ok(Err(reason)),
+            Err(Trouble::Failed(message)) => return Err(message),
+        },
+    };
+    // This process is not root of those ids, and what is closed to it cannot be planned in.
+    if let Err(e) = std::fs::read_dir(root.path()) {
+        let why = system(&e);
+        let reason = format!("with its owners, the image cannot be looked into: {why}");
+        return Ok(Err(reason));
+    }
+    let process = match process(&root) {
+        Ok(process) => process,
+        // If something else is wrong, it is so with one id, too.
+        Err(reason) => return Ok(Err(reason)),
+    };
+    if !root.gives() {
+        let reason = "all files of the image are root's, for which no further ids are needed";
+        let owners = owners_of_one_id(&root, &process, settings, reason.to_owned());
+        // What is made in the run can belong to others all the same.
+        let map = (settings.map_subordinate == Some(true)).then_some(map);
+        return Ok(Ok(Unpacked {
+            root,
+            process,
+            owners,
+            map,
+        }));
+    }
+    if let Some(reason) = owners::unfit(&map, &process, settings) {
+        return Ok(Err(reason));
+    }
+    Ok(Ok(Unpacked {
+        root,
+        process,
+        owners: Owners::Image,
+        map: Some(map),
+    }))
+}
+
+/// Where one id is all that the image has, it is the image's if the command is root.
+fn owners_of_one_id(
+    root: &CachedRoot,
+    process: &Process,
+    settings: &Settings,
+    reason: String,
+) -> Owners {
+    let ids = match settings.map_subordinate {
+        Some(_) => (0, 0),
+        None => (
+            settings.uid.unwrap_or(process.uid),
+            settings.gid.unwrap_or(process.gid),
+        ),
+    };
+    match !root.gives() && ids == (0, 0) {
+        true => Owners::Image,
+        false => Owners::One(reason),
+    }
+}
+
+/// A root that a worker unpacks, or finds.
+fn by_worker(cache: &Cache, source: &Source<'_>) -> Result<CachedRoot, Trouble> {
+    // It can be pruned before it is taken, again and again, but nobody does that.
+    const OFTEN: u32 = 16;
+    for _ in 0..OFTEN {
+        let key = showing(|progress| worker::run(cache, &Job::Unpack(source), progress))?;
+        let root = cache.named(&key);
+        let failed = |e| Trouble::Failed(said("the cache of images", &e));
+        match root.map_err(failed)? {
+            Some(root) if *root.ownership() == owners::mapped(source.map) => return Ok(root),
+            Some(_) => break,
+            None => {}
+        }
+    }
+    let message = "the cache of images: the root is not there that a worker has unpacked";
+    Err(Trouble::Failed(message.to_owned()))
+}
+
+/// What the image says about its command, by the files of its root.
+fn process(root: &CachedRoot) -> Result<Process, String> {
+    let config = root.config();
+    let wrong = |e| said("the image", &e);
+    let report = match names_a_file(config) {
+        true => Some(root.report().map_err(wrong)?),
+        false => None,
+    };
+    let process = config.process(&root.path(), None, report.as_ref());
+    process.map_err(wrong)
+}
+
+/// Does `work`. On a terminal it shows how far that is, if it takes a while.
+fn showing<T>(work: impl FnOnce(Option<&Progress>) -> T) -> T {
+    if !io::stderr().is_terminal() {
+        return work(None);
+    }
+    let progress = Progress::default();
+    watched(&progress, || work(Some(&progress)))
 }
 
 /// Does `work`, while another thread shows how far it is. All threads have ended afterwards.
@@ -157,20 +358,27 @@ fn watched<T>(progress: &Progress, work: impl FnOnce() -> T) -> T {
 fn make(
     settings: Settings,
     cache: Cache,
-    root: CachedRoot,
+    image: &Path,
+    unpacked: Unpacked,
 ) -> Result<(Settings, Option<Opened>), String> {
+    let Unpacked {
+        root,
+        process,
+        owners,
+        map,
+    } = unpacked;
     let config = root.config().clone();
     let path = root.path();
-    let wrong = |e| said("the image", &e);
-    let report = match names_a_file(&config) {
-        true => Some(root.report().map_err(wrong)?),
-        false => None,
-    };
-    let process = config
-        .process(&path, None, report.as_ref())
-        .map_err(wrong)?;
+    let needs_map = map.is_some();
+    let mapped = map.map(|map| Mapped {
+        path: image.to_owned(),
+        settings: settings.image.clone(),
+        map,
+    });
     let mut opened = Opened {
         cache,
+        owners,
+        mapped,
         scratch: None,
         empty_volumes: Vec::new(),
         not_supported: Vec::new(),
@@ -182,6 +390,7 @@ fn make(
         opened.not_supported.push((what, why));
     }
     let mut lower = below(&path, process);
+    lower.map_subordinate = needs_map.then_some(true);
     lower.overlay = (settings.read_only != Some(true)).then_some(true);
     lower.mounts = volumes(&config, &settings, &mut opened)?;
     if settings.bare != Some(true) {
@@ -256,6 +465,8 @@ fn missing_directory(root: &Path, lower: &Settings, upper: &Settings) -> Option<
             Ok(found) if found.is_dir() => {}
             Ok(_) => return None,
             Err(_) if is_mounted => return None,
+            // One that is somebody else's alone is there, as far as can be seen.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return None,
             Err(_) => return Some(Mount::new(cwd, MountKind::Dir { mode: 0o755 }).into()),
         }
     }
@@ -362,9 +573,20 @@ impl Opened {
         let path = self.scratch()?;
         let root = path.join("root");
         std::fs::create_dir(&root).map_err(|e| format!("cannot make {root:?}: {}", system(&e)))?;
-        let copied = self.root.copy_to(&root);
-        copied.map_err(|e| said("cannot copy the image", &e))?;
-        Ok(root)
+        let Some(mapped) = &self.mapped else {
+            let copied = self.root.copy_to(&root);
+            copied.map_err(|e| said("cannot copy the image", &e))?;
+            return Ok(root);
+        };
+        let source = Source {
+            path: &mapped.path,
+            settings: &mapped.settings,
+            map: &mapped.map,
+        };
+        match worker::run(&self.cache, &Job::Copy(&source, &root), None) {
+            Ok(_) => Ok(root),
+            Err(Trouble::Unavailable(why) | Trouble::Failed(why)) => Err(why),
+        }
     }
 
     /// Whether what the run changes is gone afterwards, wherever it goes.
@@ -406,6 +628,7 @@ impl Opened {
                 lines.push(format!("  {kind}: {} = {}", shown(name), shown(value)));
             }
         }
+        lines.extend(about.ownership.lines());
         for port in about.ports {
             lines.push(format!("  port: {}", shown(port)));
         }
@@ -417,6 +640,19 @@ impl Opened {
             lines.push(format!("  not supported: {}: {}", shown(what), why));
         }
         lines
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let scratch = self.scratch.take();
+        let has_owners = self.mapped.is_some() && scratch.is_some();
+        drop(scratch);
+        if has_owners {
+            // What is left of it now is not the caller's. If it cannot be removed, whoever
+            // prunes does.
+            let _ = worker::run(&self.cache, &Job::ClearScratch, None);
+        }
     }
 }
 
@@ -442,6 +678,7 @@ pub(crate) struct About {
     name: Option<String>,
     platform: Option<String>,
     root: String,
+    ownership: Ownership,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
     ports: Vec<String>,
@@ -481,6 +718,7 @@ impl From<&Opened> for About {
             name: config.name.clone(),
             platform: opened.root.platform().map(ToString::to_string),
             root: escaped(opened.root.path()),
+            ownership: Ownership::new(&opened.owners, &opened.root),
             labels: config.labels.clone(),
             annotations: config.annotations.clone(),
             ports: config.ports.clone(),

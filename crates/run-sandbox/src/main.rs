@@ -37,7 +37,11 @@ use crate::settings::{Caller, Run};
 const TIMED_OUT: u8 = 124;
 
 fn main() -> ExitCode {
-    let done = match parse::parse(std::env::args_os().skip(1)) {
+    let mut words = std::env::args_os().skip(1).peekable();
+    if words.next_if(|word| word == image::worker::WORD).is_some() {
+        return image::worker::main(words.collect());
+    }
+    let done = match parse::parse(words) {
         Ok(Invocation::Help { long }) => print(&help::help(long)),
         Ok(Invocation::Version) => print(&format!(
             "{} {}\n",

@@ -372,7 +372,8 @@ pub(crate) const OPTIONS: &[Opt] = &[
     )
     .more(
         "The ids that /etc/subuid and /etc/subgid grant the caller are seen as 1 and up, so \
-             that files can be given to other users.",
+             that files can be given to other users. An image whose files have owners has them by \
+             itself, with the user that it names, unless --uid, --gid or --root says otherwise.",
     ),
     option(
         Id::CapAdd,

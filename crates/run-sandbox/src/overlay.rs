@@ -69,6 +69,14 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// Lists what is in the cache, or removes what nobody uses at the moment. The error is a message.
 pub(crate) fn cache(action: CacheAction, dir: Option<&Path>) -> Result<String, String> {
     let cache: Cache = crate::image::cache(dir)?;
+    match action {
+        CacheAction::List => act(&cache, action),
+        CacheAction::Prune => crate::image::pruned(&cache),
+    }
+}
+
+/// Does that with all that this process can.
+pub(crate) fn act(cache: &Cache, action: CacheAction) -> Result<String, String> {
     let failed = |e: sandboxlib::image::Error| format!("--cache: {}", chain(&e));
     let entries = match action {
         CacheAction::List => cache.entries(),

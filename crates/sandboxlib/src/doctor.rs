@@ -28,7 +28,7 @@ use crate::{Error, Sandbox};
 pub fn doctor() -> Findings {
     let _span = debug_span!("doctor").entered();
     let mut config = plain();
-    config.ids = Ids::Subordinate;
+    config.ids = Ids::SUBORDINATE;
     let facts = sandboxlib_spawn::facts(&config);
     let checks = sandboxlib_spawn::doctor(&facts);
     let mut findings = Findings::new(facts, checks);
@@ -116,7 +116,7 @@ fn asking_for(feature: Feature) -> Option<Config> {
             config.ids = Ids::Pair { uid: id, gid: id };
         }
         Feature::HostSecrets => config.hidden = None,
-        Feature::Subordinate => config.ids = Ids::Subordinate,
+        Feature::Subordinate => config.ids = Ids::SUBORDINATE,
         Feature::Seccomp => config.seccomp = Seccomp::Build,
         Feature::Nested => config.allow_nested = false,
         Feature::CpuTime => config.limits.cpu_time = Some(Duration::from_secs(3600)),

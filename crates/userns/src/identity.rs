@@ -5,9 +5,6 @@ use sandboxlib_core::{
 
 use crate::support;
 
-/// The most lines that the kernel takes in an id map (user_namespaces(7)).
-const MOST_RANGES: usize = 340;
-
 /// Who the command will be, and how it gets there.
 #[derive(Debug)]
 pub(crate) struct Identity {
@@ -43,7 +40,7 @@ impl Identity {
         }
         match support::mapper(facts) {
             // The ids of a caller who is not root are not to be had unchanged and as 0.
-            IdMapper::Any if facts.uid == 0 || config.ids != Ids::Subordinate => {
+            IdMapper::Any if facts.uid == 0 || !config.ids.has_range() => {
                 Self::whole_range(config, facts)
             }
             _ => Self::own_id(config, facts),
@@ -62,7 +59,7 @@ impl Identity {
             let hint = Hint::new(Knob::Capability("CAP_SYS_ADMIN"), advice);
             return Err(Reason::new(text).hint(hint).into());
         }
-        if config.ids == Ids::Subordinate && facts.uid != 0 {
+        if config.ids.has_range() && facts.uid != 0 {
             let text = "subordinate ids can be had in a user namespace alone, unless root asks";
             return Err(Reason::new(text).into());
         }
@@ -70,7 +67,7 @@ impl Identity {
         let changes = (uid, gid) != (facts.uid, facts.gid);
         let cannot_change = support::changing_ids(facts);
         if let Some(reason) = &cannot_change
-            && (changes || config.ids == Ids::Subordinate)
+            && (changes || config.ids.has_range())
         {
             return Err(reason.clone().into());
         }
@@ -107,8 +104,8 @@ impl Identity {
     /// Only the caller's own id is mapped, to the one wanted, or with the help of newuidmap a
     /// range besides.
     fn own_id(config: &Config, facts: &HostFacts) -> Result<Self, PrepareError> {
-        if config.ids == Ids::Subordinate {
-            return Self::subordinate(facts);
+        if config.ids.has_range() {
+            return Self::subordinate(config, facts);
         }
         let (uid, gid) = wanted(config, facts);
         // In a map of one's own every number is free but the one that stands for no id.
@@ -140,7 +137,7 @@ impl Identity {
     }
 
     /// The caller is 0 inside, and the ids granted to it are 1 and up.
-    fn subordinate(facts: &HostFacts) -> Result<Self, PrepareError> {
+    fn subordinate(config: &Config, facts: &HostFacts) -> Result<Self, PrepareError> {
         let unavailable = || {
             facts
                 .subordinate_reason()
@@ -153,65 +150,27 @@ impl Identity {
         if granted.uids.is_empty() || granted.gids.is_empty() {
             return Err(unavailable().into());
         }
+        let (uids, gids) = granted.maps(facts.uid, facts.gid);
+        let (uid, gid) = wanted(config, facts);
+        for (what, id, map) in [("uid", uid, &uids), ("gid", gid, &gids)] {
+            if !map.iter().any(|range| range.contains(id)) {
+                let text = format!("{what} {id} is none of the subordinate ids");
+                return Err(Reason::new(text).into());
+            }
+        }
         Ok(Self {
             map: Some(Step::IdMap {
-                uids: behind_own(facts.uid, &granted.uids),
-                gids: behind_own(facts.gid, &granted.gids),
+                uids,
+                gids,
                 writer: MapWriter::Helpers {
                     newuidmap: newuidmap.clone(),
                     newgidmap: newgidmap.clone(),
                 },
             }),
             may_change_groups: facts.setgroups,
-            switch: Some((0, 0)),
+            switch: Some((uid, gid)),
         })
     }
-}
-
-/// 0 is `own`, and the ranges follow it without gaps. An id that is granted twice is mapped once,
-/// since the kernel refuses a map otherwise.
-fn behind_own(own: u32, granted: &[(u32, u32)]) -> Vec<IdRange> {
-    let mut map = vec![IdRange {
-        inside: 0,
-        outside: own,
-        count: 1,
-    }];
-    let mut inside = 1u32;
-    for (first, count) in granted {
-        let mut next = u64::from(*first);
-        let end = next + u64::from(*count);
-        while next < end && map.len() < MOST_RANGES {
-            let taken = |r: &&IdRange| {
-                let outside = u64::from(r.outside);
-                outside <= next && next < outside + u64::from(r.count)
-            };
-            if let Some(r) = map.iter().find(taken) {
-                next = u64::from(r.outside) + u64::from(r.count);
-                continue;
-            }
-            let starts = map
-                .iter()
-                .map(|r| u64::from(r.outside))
-                .filter(|start| *start > next);
-            let free = starts.min().unwrap_or(end).min(end) - next;
-            // Both ends are below 2^32, and u32::MAX itself stands for no id.
-            let outside = u32::try_from(next).unwrap_or(u32::MAX);
-            let count = u32::try_from(free)
-                .unwrap_or(0)
-                .min(u32::MAX - inside.max(outside));
-            if count == 0 {
-                break;
-            }
-            map.push(IdRange {
-                inside,
-                outside,
-                count,
-            });
-            inside += count;
-            next += u64::from(count);
-        }
-    }
-    map
 }
 
 /// The ids wanted, if they exist where the caller lives.
@@ -225,8 +184,7 @@ fn existing(config: &Config, facts: &HostFacts) -> Result<(u32, u32), PrepareErr
 
 fn wanted(config: &Config, facts: &HostFacts) -> (u32, u32) {
     match config.ids {
-        Ids::Pair { uid, gid } => (uid, gid),
-        Ids::Subordinate => (0, 0),
+        Ids::Pair { uid, gid } | Ids::Subordinate { uid, gid } => (uid, gid),
         _ => (facts.uid, facts.gid),
     }
 }

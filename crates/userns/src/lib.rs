@@ -57,8 +57,7 @@ impl Backend for Userns {
         namespaces.user = identity.map.is_some();
         steps.push(Step::Namespaces(namespaces));
         let uid = match config.ids {
-            Ids::Pair { uid, .. } => uid,
-            Ids::Subordinate => 0,
+            Ids::Pair { uid, .. } | Ids::Subordinate { uid, .. } => uid,
             _ => facts.uid,
         };
         let powerless = uid != 0 && keep.is_empty();

@@ -254,7 +254,7 @@ pub(super) const CASES: &[Case] = &[
         name: "a_range_of_ids",
         needs: &[Feature::Subordinate],
         files: &[("root/file", "old")],
-        config: |config, _| config.ids = Ids::Subordinate,
+        config: |config, _| config.ids = Ids::SUBORDINATE,
         asks: &[
             ("ids", Begins("0 0 0 0 0 0")),
             ("chown @file 5 6", Done),

@@ -149,7 +149,7 @@ fn what_is_not_there_is_refused_unless_less_will_do() {
             with(|c| c.namespaces.user = UserNamespace::Isolated),
         ),
         (Feature::Ids, with(|c| c.ids = Ids::ROOT)),
-        (Feature::Subordinate, with(|c| c.ids = Ids::Subordinate)),
+        (Feature::Subordinate, with(|c| c.ids = Ids::SUBORDINATE)),
         (Feature::HostSecrets, with(|c| c.hidden = None)),
         (Feature::Seccomp, with(|c| c.seccomp = Seccomp::Build)),
         (Feature::Nested, with(|c| c.allow_nested = false)),

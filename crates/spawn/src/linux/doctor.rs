@@ -603,7 +603,7 @@ mod tests {
 
     fn facts() -> HostFacts {
         let mut config = sandboxlib_config::Config::new(sandboxlib_config::Root::Host);
-        config.ids = sandboxlib_config::Ids::Subordinate;
+        config.ids = sandboxlib_config::Ids::SUBORDINATE;
         super::super::facts(&config)
     }
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use caps::CapSet as Kind;
-use sandboxlib_config::{Config, Ids, Seccomp};
+use sandboxlib_config::{Config, Seccomp};
 use sandboxlib_core::{CapSet, HostFacts, IdRange, KernelVersion, Subordinate};
 
 use super::{landlock, limits};
@@ -50,7 +50,7 @@ pub fn facts(config: &Config) -> HostFacts {
         facts.cgroups = limits::cgroups(config);
         facts.proc_tells = Some(limits::proc_tells());
     }
-    if config.ids == Ids::Subordinate {
+    if config.ids.has_range() {
         facts.subordinate = Some(subordinate(uid));
     }
     facts
@@ -216,7 +216,7 @@ mod properties;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sandboxlib_config::Root;
+    use sandboxlib_config::{Ids, Root};
 
     #[test]
     fn numbers_are_digits() {
@@ -404,7 +404,7 @@ mod tests {
             u64::from_str_radix(line, 16).unwrap()
         );
         let mut config = config;
-        config.ids = Ids::Subordinate;
+        config.ids = Ids::SUBORDINATE;
         assert!(facts(&config).subordinate.is_some());
     }
 }

@@ -276,7 +276,7 @@ fn ids() {
             None,
         ),
         (
-            Ids::Subordinate,
+            Ids::SUBORDINATE,
             user_with_range(),
             Some(
                 "map uid 0 is 1000, 1-65536 is 100000-165535; \
@@ -288,7 +288,7 @@ fn ids() {
         (Ids::ROOT, root(), Some(WHOLE), None),
         (pair(5, 7), root(), Some(WHOLE), Some("become uid 5, gid 7")),
         (pair(0, 7), root(), Some(WHOLE), Some("become uid 0, gid 7")),
-        (Ids::Subordinate, root(), Some(WHOLE), None),
+        (Ids::SUBORDINATE, root(), Some(WHOLE), None),
         (Ids::Caller, nested(), Some(NESTED), None),
         (
             pair(65536, 1000),
@@ -305,7 +305,7 @@ fn ids() {
             Some("become uid 0, gid 0"),
         ),
         (
-            Ids::Subordinate,
+            Ids::SUBORDINATE,
             but(able, |f| f.subordinate = Some(granted())),
             Some(
                 "map uid 0 is 1000, 1-65536 is 100000-165535; \
@@ -422,7 +422,7 @@ fn subordinate_ranges_follow_one_another_and_overlap_nowhere() {
                 ..granted()
             });
         });
-        let steps = steps(&with(|c| c.ids = Ids::Subordinate), &facts);
+        let steps = steps(&with(|c| c.ids = Ids::SUBORDINATE), &facts);
         match &steps[1] {
             Step::IdMap { uids, .. } => uids.clone(),
             other => panic!("{other:?}"),
@@ -466,7 +466,7 @@ fn groups_are_given_up_where_the_kernel_allows_it() {
     assert!(!gives_up(&no_user_namespaces(root_without(&["setgid"]))));
     // Below a namespace whose maps an ordinary user wrote.
     assert!(!gives_up(&but(nested(), |f| f.setgroups = false)));
-    let range = with(|c| c.ids = Ids::Subordinate);
+    let range = with(|c| c.ids = Ids::SUBORDINATE);
     assert!(steps(&range, &user_with_range()).contains(&Step::ClearGroups));
 }
 
@@ -504,7 +504,7 @@ fn capabilities() {
         (auto(Ids::Caller), user(), vec![]),
         (auto(Ids::Pair { uid: 5, gid: 0 }), user(), vec![]),
         (auto(Ids::ROOT), user(), files.clone()),
-        (auto(Ids::Subordinate), user_with_range(), files.clone()),
+        (auto(Ids::SUBORDINATE), user_with_range(), files.clone()),
         // A caller who is root has to ask for it too.
         (auto(Ids::Caller), root(), vec![]),
         (auto(Ids::ROOT), root(), files.clone()),
@@ -626,7 +626,7 @@ fn procfs_is_protected_from_whoever_may_become_root_of_the_host() {
         assert_eq!(protected(&as_root, &facts), 0);
     }
     let mut range = config.clone();
-    range.ids = Ids::Subordinate;
+    range.ids = Ids::SUBORDINATE;
     assert_eq!(protected(&range, &user_with_range()), 0);
     // A strange grant.
     let zero = Subordinate {

@@ -141,7 +141,7 @@ fn what_is_lacking_where() {
 
 #[test]
 fn refusals_have_cures() {
-    let range = with(|c| c.ids = Ids::Subordinate);
+    let range = with(|c| c.ids = Ids::SUBORDINATE);
     let missing = but(user(), |f| f.subordinate = Some(Subordinate::default()));
     assert_eq!(
         refusal(&range, &missing),
@@ -198,7 +198,7 @@ fn a_user_namespace_that_must_not_be_needs_privilege() {
     );
     let ranges = |facts: &HostFacts| {
         let mut config = shared.clone();
-        config.ids = Ids::Subordinate;
+        config.ids = Ids::SUBORDINATE;
         launch(&config, facts).map(drop).map_err(|e| e.text())
     };
     assert_eq!(ranges(&root()), Ok(()));
