@@ -59,10 +59,7 @@ pub(crate) fn main(mut args: lexopt::Parser) -> Result {
                     )
                 })?),
             };
-            check
-                .arg(PARTS)
-                .env("__CARGO_TESTS_ONLY_SRC_ROOT", library)
-                .env("RUSTC_BOOTSTRAP", "1");
+            from_source(&mut check, library);
         }
         repo::run(check.args(["--", "-Dwarnings"]))?;
     }
@@ -73,8 +70,16 @@ pub(crate) fn main(mut args: lexopt::Parser) -> Result {
 /// are assembled by a crate of Linux's own, and the attacks on Linux sandboxes.
 const OF_LINUX: [&str; 2] = ["sandboxlib-seccomp", "sandboxlib-escapes"];
 
+/// Has cargo make the standard library from its source.
+pub(crate) fn from_source<'c>(cargo: &'c mut Command, library: &Path) -> &'c mut Command {
+    cargo
+        .arg(PARTS)
+        .env("__CARGO_TESTS_ONLY_SRC_ROOT", library)
+        .env("RUSTC_BOOTSTRAP", "1")
+}
+
 /// The targets whose standard library rustup has put beside the compiler.
-fn installed() -> Vec<String> {
+pub(crate) fn installed() -> Vec<String> {
     if !repo::have("rustup") {
         return Vec::new();
     }
@@ -84,7 +89,7 @@ fn installed() -> Vec<String> {
 }
 
 /// The source of the standard library of this very compiler: another's does not compile.
-fn library_source() -> Result<PathBuf> {
+pub(crate) fn library_source() -> Result<PathBuf> {
     let version = version()?;
     let beside = repo::output(Command::new(rustc()).args(["--print", "sysroot"]))?;
     let beside = Path::new(beside.trim()).join("lib/rustlib/src/rust/library");
