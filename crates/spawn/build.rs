@@ -18,6 +18,7 @@ const SOURCES: &[&str] = &[
     "src/init/order.rs",
     "src/init/terminal.rs",
     "src/linux/raw.rs",
+    "src/linux/reopen.rs",
     "src/linux/raw_aarch64.rs",
     "src/linux/raw_x86_64.rs",
     "src/linux/wire.rs",

@@ -7,6 +7,7 @@
 )]
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -168,18 +169,26 @@ fn what_went_wrong_meanwhile(prepared: &Prepared) {
     assert_eq!(prints(sh(prepared, "echo again")), "again\n");
 }
 
-/// A stream that is a file can be opened by its name, which Landlock has to know before.
+/// A stream that is a file can be opened by its name, of which Landlock did not know before; and
+/// nothing else of the host can.
 fn files_as_streams(prepared: &Prepared) {
     until_warmed(prepared, 3);
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("printed");
     let file = fs::File::create(&path).unwrap();
-    let mut command = sh(prepared, "echo a; echo b >>/dev/stdout");
+    let other = place.path().join("other");
+    fs::write(&other, "secret").unwrap();
+    let given = OwnedFd::from(fs::File::open(&other).unwrap());
+    let script = "echo a; cat /proc/self/fd/60; \
+                  (echo c >/proc/self/fd/60) 2>/dev/null || echo closed; echo b >>/dev/stdout";
+    let mut command = sh(prepared, script);
+    command.fd(given, 60);
     let outcome = command.stdout(file).stdin(Stdio::Null).status().unwrap();
     let printed = fs::read_to_string(&path).unwrap();
     assert!(outcome.success());
-    assert_eq!(printed, "a\nb\n");
-    assert_eq!(prepared.warmed(), 3);
+    assert_eq!(printed, "a\nsecretclosed\nb\n");
+    assert_eq!(fs::read_to_string(&other).unwrap(), "secret");
+    assert!(prepared.warmed() < 3, "one was taken");
 }
 
 /// A sandbox that is started again and again copies mounts that were made once.

@@ -429,9 +429,8 @@ impl Prepared {
     /// first is there when this returns; 0 ends them, and so does dropping this.
     ///
     /// Nothing of any program was run in them. When the caller's mounts change they are made anew.
-    /// Of a command whose standard streams are files, and no pipes, sockets or /dev/null, the
-    /// sandbox is made when it is started wherever Landlock guards files, because what can be
-    /// opened by /dev/stdin and the like is settled while it is made.
+    /// As long as half of them are left, a command that has taken one has some milliseconds of the
+    /// processors before another takes its place.
     ///
     /// # Errors
     /// [`Error::Spawn`] as a run would give it, or `Unsupported` for a backend that starts a helper

@@ -439,7 +439,7 @@ class Prepared(_Runs):
     def warm(self, count):
         """Keeps up to ``count`` sandboxes set up in the background, and has runs take one of them
         where they can: a run then takes little longer than that of the bare program. 0 ends them,
-        and so does the end of a ``with`` block, of this object and of the caller. A run whose streams are files, and no pipes, sockets or /dev/null, gets one of its own."""
+        and so does the end of a ``with`` block, of this object and of the caller."""
         self._native.warm(count)
 
     @property

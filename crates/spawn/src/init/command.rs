@@ -6,6 +6,7 @@ use super::exec::{self, Refusal};
 use super::limits;
 use super::order::Placed;
 use super::raw::{self, Errno, Fd, arg, nr};
+use super::reopen;
 use super::terminal::Terminal;
 use super::wire::{MOST_FDS, Message, kind};
 
@@ -27,7 +28,16 @@ pub(crate) struct Command<'a> {
     limits: *const u8,
     nice: usize,
     filter: Filter,
+    wall: Option<Wall>,
     failure: Failure,
+}
+
+/// Landlock's rules.
+#[derive(Clone, Copy)]
+pub(crate) struct Wall {
+    pub(crate) ruleset: Fd,
+    /// What they say of files.
+    handled: u64,
 }
 
 /// `struct sock_fprog` (seccomp(2)); without instructions there is no filter.
@@ -45,6 +55,14 @@ enum Failure {
     /// A step before the command, by the kind of message that tells.
     Before(u32, Errno),
     AtExec(Errno),
+}
+
+impl Wall {
+    /// Without a descriptor there is none.
+    pub(crate) fn new(ruleset: usize, handled: usize) -> Option<Self> {
+        let ruleset = Fd::try_from(ruleset).ok().filter(|fd| *fd != 0)?;
+        Some(Self { ruleset, handled: handled as u64 })
+    }
 }
 
 impl Filter {
@@ -84,6 +102,7 @@ impl<'a> Command<'a> {
         order: &'a Placed<'_>,
         fds: &'a [Fd],
         filter: Filter,
+        wall: Option<Wall>,
     ) -> Self {
         Self {
             path: c"".as_ptr().cast(),
@@ -98,6 +117,7 @@ impl<'a> Command<'a> {
             limits: order.limits(),
             nice: order.nice(),
             filter,
+            wall,
             failure: Failure::Nowhere,
         }
     }
@@ -144,13 +164,16 @@ impl<'a> Command<'a> {
         if self.nice != 0 {
             limits::be_nice(self.nice);
         }
-        self.place_streams().map_err(|errno| (kind::STREAMS_FAILED, errno))?;
+        let wall = self.place_streams().map_err(|errno| (kind::STREAMS_FAILED, errno))?;
         if let Some(terminal) = self.terminal {
             terminal.take().map_err(|errno| (kind::TERMINAL_FAILED, errno))?;
         }
         // SAFETY: a string of the order.
         unsafe { raw::call(nr::CHDIR, [self.cwd as usize, 0, 0, 0, 0, 0]) }
             .map_err(|errno| (kind::CWD_FAILED, errno))?;
+        if let Some(wall) = wall {
+            self.restrict(wall).map_err(|errno| (kind::WALL_FAILED, errno))?;
+        }
         // SAFETY: a string of the order.
         unsafe { limits::set(self.limits) }.map_err(|errno| (kind::LIMITS_FAILED, errno))?;
         // The last thing before the command: from here on only what the filter lets through can
@@ -158,26 +181,49 @@ impl<'a> Command<'a> {
         self.filter.load().map_err(|errno| (kind::FILTER_FAILED, errno))
     }
 
+    /// Restricts the command by Landlock. What its descriptors lead to can be opened again.
+    fn restrict(&self, wall: Wall) -> Result<(), Errno> {
+        if wall.handled != 0 {
+            for fd in 0..3 {
+                reopen::allow(wall.ruleset, fd, wall.handled)?;
+            }
+            for fd in self.targets {
+                if *fd > 2 {
+                    reopen::allow(wall.ruleset, *fd, wall.handled)?;
+                }
+            }
+        }
+        reopen::restrict(wall.ruleset)
+    }
+
     /// Puts the descriptors in their places. All that this program has itself is close-on-exec.
-    fn place_streams(&self) -> Result<(), Errno> {
+    /// Gives the rules where they are then.
+    fn place_streams(&self) -> Result<Option<Wall>, Errno> {
         const F_DUPFD_CLOEXEC: usize = 1030;
         let mut top = 2;
         for target in self.targets {
             top = if *target > top { *target } else { top };
         }
+        let above = |fd: Fd| {
+            let args = [arg(fd), F_DUPFD_CLOEXEC, arg(top + 1), 0, 0, 0];
+            // SAFETY: fcntl(2) with numbers alone.
+            let new = unsafe { raw::call(nr::FCNTL, args) }?;
+            Ok::<_, Errno>(Fd::try_from(new).unwrap_or(-1))
+        };
         // Out of the way of the targets first, all of them.
         let mut sources = [-1; MOST_FDS];
         for (source, fd) in sources.iter_mut().zip(self.fds) {
-            let args = [arg(*fd), F_DUPFD_CLOEXEC, arg(top + 1), 0, 0, 0];
-            // SAFETY: fcntl(2) with numbers alone.
-            let new = unsafe { raw::call(nr::FCNTL, args) }?;
-            *source = Fd::try_from(new).unwrap_or(-1);
+            *source = above(*fd)?;
         }
+        let wall = match self.wall {
+            Some(wall) => Some(Wall { ruleset: above(wall.ruleset)?, ..wall }),
+            None => None,
+        };
         for (source, target) in sources.iter().zip(self.targets) {
             // SAFETY: dup3(2) takes numbers.
             unsafe { raw::call(nr::DUP3, [arg(*source), arg(*target), 0, 0, 0, 0]) }?;
         }
-        Ok(())
+        Ok(wall)
     }
 }
 

@@ -9,13 +9,16 @@
 //! Most sandboxes run one command and end with it. One that is kept for many is told of each with
 //! a control socket of its own ([`wire::kind::RUN`]), and ends when the caller says so or is gone.
 //!
-//! Arguments: `sandbox-init CONTROL FILTER LENGTH DIRECTORY PARKED LATER BOUND`. CONTROL is the descriptor of
+//! Arguments: `sandbox-init CONTROL FILTER LENGTH DIRECTORY PARKED LATER BOUND WALL
+//! HANDLED`. CONTROL is the descriptor of
 //! the control socket. FILTER is that of a file with LENGTH instructions of a system call filter,
 //! which binds the commands and not this program; 0 for none. DIRECTORY is the descriptor of what
 //! is to be the working directory of this program, or 0. PARKED is 1 if the caller wants to be
 //! told when there is nothing left to do but to wait for a command. LATER is a descriptor, if there
 //! is anything under that number, that takes its time to close, so it is done beside the command.
 //! BOUND is 1 if the filter is to bind this program too, which saves each command loading it.
+//! WALL is the descriptor of Landlock's rules, by which each command is to restrict itself, and
+//! which are about HANDLED; or 0.
 
 #![no_std]
 #![no_main]
@@ -26,13 +29,15 @@ mod limits;
 mod order;
 #[path = "../linux/raw.rs"]
 mod raw;
+#[path = "../linux/reopen.rs"]
+mod reopen;
 #[path = "../linux/wire.rs"]
 mod wire;
 
 mod support;
 mod terminal;
 
-use command::{Command, Filter};
+use command::{Command, Filter, Wall};
 use order::{Fds, Packet, Placed};
 use raw::{Errno, Fd, arg, nr};
 use wire::{Message, Used, kind};
@@ -48,18 +53,18 @@ const POLLIN: i16 = 1;
 /// `stack` must be the initial stack pointer that the kernel gives a new program.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn init_main(stack: *const usize) -> ! {
-    const ARGUMENTS: usize = 8;
+    const ARGUMENTS: usize = 10;
     // SAFETY: at the start of a program the stack holds argc and argv (execve(2)).
     let (argc, argv) = unsafe { (*stack, stack.add(1).cast::<*const u8>()) };
     if argc != ARGUMENTS {
         raw::exit(125);
     }
     // SAFETY: argv has that many entries.
-    let numbers = unsafe { [1, 2, 3, 4, 5, 6, 7].map(|i| number(*argv.add(i))) };
+    let numbers = unsafe { [1, 2, 3, 4, 5, 6, 7, 8, 9].map(|i| number(*argv.add(i))) };
     if numbers.iter().any(Option::is_none) {
         raw::exit(125)
     }
-    let [control, filter, len, directory, parked, later, bound] =
+    let [control, filter, len, directory, parked, later, bound, wall, handled] =
         numbers.map(Option::unwrap_or_default);
     let (Ok(control), Ok(later)) = (Fd::try_from(control), Fd::try_from(later)) else {
         raw::exit(125)
@@ -69,6 +74,10 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
     }
     let first_process = is_first_process();
     harden(control, first_process);
+    let wall = Wall::new(wall, handled);
+    if let Some(wall) = wall {
+        close_on_exec(wall.ruleset);
+    }
     match parked {
         0 => close_on_exec(later),
         _ => raw::close(later),
@@ -93,6 +102,7 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
         signals,
         first_process,
         filter,
+        wall,
         places: [Place { pid: 0, control: -1, terminal: -1 }; MOST],
         count: 0,
         ends_with: 0,
@@ -121,6 +131,7 @@ struct Sandbox {
     signals: Fd,
     first_process: bool,
     filter: Filter,
+    wall: Option<Wall>,
     /// The commands that run, the first `count` of them.
     places: [Place; MOST],
     count: usize,
@@ -219,7 +230,7 @@ impl Sandbox {
                 Ok(made) => {
                     terminal = made;
                     let own_group = own.is_some() || !self.first_process;
-                    let mut command = Command::new(order, fds.rest(), self.filter);
+                    let mut command = Command::new(order, fds.rest(), self.filter, self.wall);
                     command.leads(own.is_some(), own_group, terminal);
                     command.start(order, &mut failure)
                 }

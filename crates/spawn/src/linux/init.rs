@@ -13,7 +13,7 @@ use super::raw::nr;
 
 /// What the init program calls once it has begun, for itself and between the birth of a command
 /// and its execution.
-const CALLS: [usize; 24] = [
+const CALLS: [usize; 26] = [
     nr::READ,
     nr::CLOSE,
     nr::MMAP,
@@ -38,6 +38,8 @@ const CALLS: [usize; 24] = [
     nr::PRLIMIT64,
     nr::SETPRIORITY,
     nr::CLOSE_RANGE,
+    nr::LANDLOCK_ADD_RULE,
+    nr::LANDLOCK_RESTRICT_SELF,
 ];
 
 /// Whether the init program can do its work under the filter `program`, so that it can load it once

@@ -9,18 +9,15 @@ use sandboxlib_core::{FileRules, Landlock, SpawnError};
 use super::lower::relative;
 use super::ops::{Call, Failed, Wall};
 use super::raw::{self, AT_FDCWD, Errno, Fd, arg, nr};
+use super::reopen::{self, EXECUTE, READ_FILE, TRUNCATE, WRITE_FILE, add, unless_no_file};
 use super::sys::{self, Held, Named as _, NewFs, Result};
 
 // The rights are those of linux/landlock.h.
-const EXECUTE: u64 = 1;
-const WRITE_FILE: u64 = 1 << 1;
-const READ_FILE: u64 = 1 << 2;
 const READ_DIR: u64 = 1 << 3;
 /// Removing and making of every kind, from `REMOVE_DIR` to `MAKE_SYM`.
 const CHANGE_DIR: u64 = 0x1ff << 4;
 /// Moving and linking from one directory to another.
 const REFER: u64 = 1 << 13;
-const TRUNCATE: u64 = 1 << 14;
 const RESOLVE_UNIX: u64 = 1 << 16;
 
 const READ: u64 = EXECUTE | READ_FILE | READ_DIR;
@@ -98,6 +95,23 @@ pub(super) fn restrict(wall: &Wall, init: Fd, streams: &[(Fd, Fd)], later: Fd) -
     if wall.handled == [0; 3] {
         return Ok(());
     }
+    let ruleset = build(wall, init, later)?;
+    if wall.handled[0] != 0 {
+        for fd in given(streams) {
+            reopen::allow(ruleset.fd(), fd, wall.handled[0]).named(Call::LandlockRule)?;
+        }
+    }
+    reopen::restrict(ruleset.fd()).named(Call::LandlockRestrict)
+}
+
+/// Leaves the rules in the place of `kept`, for a command whose streams are not known yet: who
+/// becomes it restricts itself. `later` is as above.
+pub(super) fn leave(wall: &Wall, init: Fd, later: Fd, kept: Fd) -> Result<()> {
+    let ruleset = build(wall, init, later)?;
+    sys::numbers(nr::DUP3, [arg(ruleset.fd()), arg(kept), 0]).named(Call::LandlockRule)
+}
+
+fn build(wall: &Wall, init: Fd, later: Fd) -> Result<Held> {
     let ruleset = create(wall.handled)?;
     for (path, rights) in &wall.rules {
         allow_below(ruleset.fd(), path, *rights)?;
@@ -111,12 +125,8 @@ pub(super) fn restrict(wall: &Wall, init: Fd, streams: &[(Fd, Fd)], later: Fd) -
         if wall.queues {
             allow_queues(ruleset.fd(), later)?;
         }
-        for fd in given(streams) {
-            allow_reopening(ruleset.fd(), fd, handled)?;
-        }
     }
-    sys::numbers(nr::LANDLOCK_RESTRICT_SELF, [arg(ruleset.fd()), 0, 0])
-        .named(Call::LandlockRestrict)
+    Ok(ruleset)
 }
 
 /// POSIX message queues are files, in a file system that each IPC namespace has out of sight, and
@@ -174,43 +184,3 @@ fn allow_below(ruleset: Fd, path: &CStr, rights: u64) -> Result<()> {
 }
 
 const FILE: u64 = EXECUTE | READ_FILE | WRITE_FILE | TRUNCATE | RESOLVE_UNIX;
-
-/// What a descriptor leads to may be opened again, by /dev/stdout and the like, for what it was
-/// opened for and no more. A directory was passed for what is in it.
-fn allow_reopening(ruleset: Fd, fd: Fd, handled: u64) -> Result<()> {
-    match add(ruleset, fd, handled) {
-        Err(libc::EINVAL) => {}
-        done => return done.or_else(unless_no_file).named(Call::LandlockRule),
-    }
-    // SAFETY: numbers alone.
-    let flags = unsafe { raw::call(nr::FCNTL, [arg(fd), libc::F_GETFL as usize, 0, 0, 0, 0]) }
-        .named(Call::LandlockRule)?;
-    let mode = i32::try_from(flags).unwrap_or(0) & (libc::O_ACCMODE | libc::O_PATH);
-    let rights = match mode {
-        libc::O_RDONLY => EXECUTE | READ_FILE,
-        libc::O_WRONLY => WRITE_FILE | TRUNCATE,
-        libc::O_RDWR => EXECUTE | READ_FILE | WRITE_FILE | TRUNCATE,
-        _ => return Ok(()),
-    };
-    add(ruleset, fd, rights & handled).named(Call::LandlockRule)
-}
-
-/// Pipes, sockets and closed descriptors: Landlock has nothing to say about them.
-fn unless_no_file(errno: Errno) -> core::result::Result<(), Errno> {
-    match errno {
-        libc::EBADFD | libc::EBADF => Ok(()),
-        errno => Err(errno),
-    }
-}
-
-fn add(ruleset: Fd, fd: Fd, rights: u64) -> core::result::Result<(), Errno> {
-    const PATH_BENEATH: usize = 1;
-    // struct landlock_path_beneath_attr is packed: 8 bytes of rights, 4 of descriptor.
-    let mut rule = [0u8; 12];
-    let (allowed, parent) = rule.split_at_mut(8);
-    allowed.copy_from_slice(&rights.to_ne_bytes());
-    parent.copy_from_slice(&fd.to_ne_bytes());
-    let args = [arg(ruleset), PATH_BENEATH, rule.as_ptr() as usize, 0, 0, 0];
-    // SAFETY: the structure is live for the call.
-    unsafe { raw::call(nr::LANDLOCK_ADD_RULE, args) }.map(drop)
-}

@@ -48,11 +48,21 @@ pub(super) struct Lowered {
 }
 
 impl Lowered {
-    /// Whether Landlock has a say in which files are opened.
-    pub(super) fn walls_files(&self) -> bool {
-        self.ops
+    /// What Landlock's rules for files are about, if there are any rules.
+    pub(super) fn wall(&self) -> Option<u64> {
+        self.ops.iter().find_map(|op| match &op.action {
+            Action::Landlock(wall) if wall.handled != [0; 3] => Some(wall.handled[0]),
+            _ => None,
+        })
+    }
+
+    /// The step of the script that they are.
+    pub(super) fn wall_step(&self) -> Option<u32> {
+        let op = self
+            .ops
             .iter()
-            .any(|op| matches!(&op.action, Action::Landlock(wall) if wall.handled[0] != 0))
+            .find(|op| matches!(op.action, Action::Landlock(_)));
+        op.map(|op| op.step)
     }
 
     /// Whether the child changes its user or group id.

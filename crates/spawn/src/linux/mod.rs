@@ -27,6 +27,7 @@ mod process;
 mod raw;
 mod relay;
 mod remount;
+mod reopen;
 mod rights;
 mod session;
 mod setup;

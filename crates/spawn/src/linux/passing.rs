@@ -143,14 +143,6 @@ impl Passing {
         }
         Ok(pairs)
     }
-
-    /// Whether some of them can be opened anew by a name (/dev/stdout and the like), and lead to
-    /// where the sandbox does not. What is no file is opened so without Landlock having a say.
-    pub(super) fn has_files(&self) -> bool {
-        self.list
-            .iter()
-            .any(|(source, _)| !is_nameless(source.as_raw_fd()))
-    }
 }
 
 /// What a child puts in which places.
@@ -169,22 +161,6 @@ fn null() -> Result<OwnedFd, SpawnError> {
     let mut options = fs::OpenOptions::new();
     let null = options.read(true).write(true).open("/dev/null");
     Ok(null.map_err(resources("/dev/null"))?.into())
-}
-
-/// A pipe, a socket, or the host's /dev/null, which every sandbox may open.
-fn is_nameless(fd: RawFd) -> bool {
-    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the structure is live for the call.
-    if unsafe { libc::fstat(fd, stat.as_mut_ptr()) } != 0 {
-        return false;
-    }
-    // SAFETY: fstat succeeded, so it has filled the structure in.
-    let stat = unsafe { stat.assume_init() };
-    match stat.st_mode & libc::S_IFMT {
-        libc::S_IFIFO | libc::S_IFSOCK => true,
-        libc::S_IFCHR => stat.st_rdev == libc::makedev(1, 3),
-        _ => false,
-    }
 }
 
 fn is_open(fd: RawFd) -> bool {

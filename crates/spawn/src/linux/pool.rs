@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use sandboxlib_core::{FailedStep, SpawnError};
 
@@ -17,6 +18,10 @@ pub(super) struct Pool {
     shared: Arc<Shared>,
     worker: Option<JoinHandle<()>>,
 }
+
+/// How long the next sandbox is put off while there are enough, so that a short command does not
+/// share the processors with it.
+const PAUSE: Duration = Duration::from_millis(2);
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -37,6 +42,13 @@ struct State {
     generation: u64,
     stop: bool,
     mounts: Mounts,
+}
+
+impl State {
+    /// Whether there are so few that somebody could have to wait.
+    fn hurries(&self) -> bool {
+        2 * self.parked.len() < self.wanted
+    }
 }
 
 impl Shared {
@@ -70,10 +82,20 @@ impl Shared {
                     .unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
+            if stale.is_empty() && !state.hurries() {
+                let (next, waited) = self
+                    .changed
+                    .wait_timeout(state, PAUSE)
+                    .unwrap_or_else(PoisonError::into_inner);
+                state = next;
+                if !waited.timed_out() {
+                    continue;
+                }
+            }
             let generation = state.generation;
             drop(state);
             drop(stale);
-            let made = (!idle).then(|| self.ready.park());
+            let made = (!idle).then(|| self.ready.park(true));
             state = self.lock();
             match made {
                 Some(Ok(child)) if state.generation == generation => state.parked.push(child),
@@ -89,7 +111,7 @@ impl Pool {
     /// Keeps up to `wanted` parked, of which the first is there when this returns.
     pub(super) fn new(ready: &Arc<Ready>, wanted: usize) -> Result<Self, SpawnError> {
         let mounts = Mounts::watch();
-        let first = ready.park()?;
+        let first = ready.park(true)?;
         let shared = Arc::new(Shared {
             ready: ready.clone(),
             state: Mutex::new(State {
@@ -177,16 +199,9 @@ impl Mounts {
 }
 
 impl Ready {
-    /// Whether a sandbox that was parked can run a command with these descriptors as well as one
-    /// that is made for it.
-    pub(super) fn suits(&self, passing: &super::passing::Passing) -> bool {
-        // Landlock's rules for what is opened by /dev/stdout and the like come before the command.
-        !(self.lowered.walls_files() && passing.has_files())
-    }
-
-    /// A sandbox without a command.
-    pub(super) fn park(&self) -> Result<Child, SpawnError> {
-        start::park(self)
+    /// A sandbox without a command: for one, or for many.
+    pub(super) fn park(&self, single: bool) -> Result<Child, SpawnError> {
+        start::park(self, single)
     }
 }
 

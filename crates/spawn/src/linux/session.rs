@@ -29,7 +29,7 @@ fn lock(sandbox: &Mutex<Child>) -> MutexGuard<'_, Child> {
 
 impl Session {
     pub(super) fn new(ready: &Arc<Ready>) -> Result<Self, SpawnError> {
-        let mut child = ready.park()?;
+        let mut child = ready.park(false)?;
         let host = child.as_host();
         let watched = child.next_look().is_some();
         let sandbox = Arc::new(Mutex::new(child));

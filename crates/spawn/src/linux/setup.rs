@@ -41,6 +41,8 @@ pub(super) struct Birth<'a> {
     /// A descriptor that only keeps its number free, for what the init program closes when the
     /// command runs.
     pub(super) later: Fd,
+    /// Another one, for Landlock's rules, where the command restricts itself by them.
+    pub(super) wall: Option<Fd>,
     /// Which descriptors go where, sources all above the targets.
     pub(super) streams: &'a [(Fd, Fd)],
     /// The caller's procfs, where that of the sandbox stands already.
@@ -247,7 +249,10 @@ fn act(birth: &Birth<'_>, tree: &mut Tree<'_>, action: &Action) -> Result<()> {
         Action::Ids { uid, gid } => become_ids(*uid as usize, *gid as usize),
         Action::Capabilities(keep) => keep_capabilities(*keep),
         Action::NoNewPrivs => sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).named(Call::Prctl),
-        Action::Landlock(wall) => landlock::restrict(wall, birth.init, birth.streams, birth.later),
+        Action::Landlock(wall) => match birth.wall {
+            Some(kept) => landlock::leave(wall, birth.init, birth.later, kept),
+            None => landlock::restrict(wall, birth.init, birth.streams, birth.later),
+        },
         // The others are mount operations, dealt with above.
         _ => Ok(()),
     }

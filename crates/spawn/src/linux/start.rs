@@ -39,7 +39,7 @@ pub(super) fn start(ready: &Ready, pool: Option<&Pool>, run: &Run) -> Result<Chi
     let mut terminal = Terminal::new(run, lowered.ptmx.as_deref())?;
     let (passing, ends) = Passing::open(run, terminal.as_mut())?;
     let terminal = terminal.as_ref();
-    if let Some(pool) = pool.filter(|_| ready.suits(&passing))
+    if let Some(pool) = pool
         && let Some(mut parked) = pool.take()
     {
         let order = order(lowered, steps, run, terminal, &passing.pairs()?)?;
@@ -64,6 +64,7 @@ pub(super) fn start(ready: &Ready, pool: Option<&Pool>, run: &Run) -> Result<Chi
         moves: &moves,
         top,
         command: Some((run, &order)),
+        single: true,
         terminal,
         via: None,
         stops: false,
@@ -71,8 +72,9 @@ pub(super) fn start(ready: &Ready, pool: Option<&Pool>, run: &Run) -> Result<Chi
     bear_by_template(ready, bearing).map(|child| child.with(ends))
 }
 
-/// Sets a sandbox up in which nothing runs yet.
-pub(super) fn park(ready: &Ready) -> Result<Child, SpawnError> {
+/// Sets a sandbox up in which nothing runs yet: for a single command, which Landlock then restricts
+/// by itself, or for many, which are restricted together.
+pub(super) fn park(ready: &Ready, single: bool) -> Result<Child, SpawnError> {
     let moves = Passing::nowhere()?.moves(2)?;
     let bearing = Bearing {
         lowered: &ready.lowered,
@@ -80,6 +82,7 @@ pub(super) fn park(ready: &Ready) -> Result<Child, SpawnError> {
         moves: &moves,
         top: 2,
         command: None,
+        single,
         terminal: None,
         via: None,
         stops: false,
@@ -100,6 +103,7 @@ pub(super) fn found(
         moves: &moves,
         top: 2,
         command: None,
+        single: true,
         terminal: None,
         via: None,
         stops: true,
@@ -121,6 +125,8 @@ struct Bearing<'a> {
     top: RawFd,
     /// The command, if there is one already.
     command: Option<(&'a Run, &'a Order)>,
+    /// Whether it is for one command at most.
+    single: bool,
     terminal: Option<&'a Terminal>,
     via: Option<&'a Template>,
     /// Whether it is for its mounts alone.
@@ -224,6 +230,7 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
         moves,
         top,
         command,
+        single,
         terminal,
         via,
         stops,
@@ -266,7 +273,14 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
     // Whatever it leads to, the number is taken.
     let place = duplicate(init, top)?;
     let later = place.as_raw_fd();
+    let handled = lowered.wall().filter(|_| command.is_none() && single);
+    let wall_place = match handled {
+        Some(_) => Some(duplicate(init, top)?),
+        None => None,
+    };
+    let wall = wall_place.as_ref().map(AsRawFd::as_raw_fd);
     let mut keep = vec![theirs.as_raw_fd(), init, later];
+    keep.extend(wall);
     keep.extend(filter);
     keep.extend(procfs);
     keep.extend(host_proc.as_ref().map(AsRawFd::as_raw_fd));
@@ -290,6 +304,8 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
         later.to_string(),
         u32::from(command.is_none() && lowered.filter.as_ref().is_some_and(|f| f.leaves_init))
             .to_string(),
+        wall.unwrap_or(0).to_string(),
+        handled.unwrap_or(0).to_string(),
     ];
     let numbers: Vec<_> = numbers.into_iter().map(text).collect::<Result<_, _>>()?;
     let argv: Vec<*const u8> = std::iter::once(c"sandbox-init".as_ptr())
@@ -304,6 +320,7 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
         sources: &sources,
         keep: &keep,
         later,
+        wall,
         control: theirs.as_raw_fd(),
         init,
         groups: &entrances,
@@ -630,6 +647,11 @@ fn judge(
         kind::FILTER_FAILED => {
             message.a = lowered.filter.as_ref().map_or(tail.init, |f| f.step);
             message.b = Call::Seccomp as u32;
+            Err(step_error(&message, tail, steps, run))
+        }
+        kind::WALL_FAILED => {
+            message.a = lowered.wall_step().unwrap_or(tail.init);
+            message.b = Call::LandlockRestrict as u32;
             Err(step_error(&message, tail, steps, run))
         }
         // The command's own, which are no step.

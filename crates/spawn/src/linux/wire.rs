@@ -54,6 +54,8 @@ pub(crate) mod kind {
     pub(crate) const LIMITS_FAILED: u32 = 8;
     /// Init to parent: the system call filter could not be loaded, with `errno`.
     pub(crate) const FILTER_FAILED: u32 = 9;
+    /// Init to parent: the command could not be restricted by Landlock, with `errno`.
+    pub(crate) const WALL_FAILED: u32 = 15;
     /// Init to parent: the working directory cannot be entered, with `errno`.
     pub(crate) const CWD_FAILED: u32 = 10;
     /// Init to parent: the descriptors could not be put in their places, with `errno`.
