@@ -31,6 +31,11 @@ pub enum HiddenBy {
         /// inside.
         mode: u32,
     },
+    /// The same, and nobody can write to it: what is hidden is none of the command's to fill.
+    Nothing {
+        /// The permissions of its root directory.
+        mode: u32,
+    },
     /// procfs of the sandbox's own process id namespace; nothing where that is the caller's,
     /// because then its processes are what was asked for.
     Proc,
@@ -45,6 +50,8 @@ enum For {
 }
 
 const EMPTY: HiddenBy = HiddenBy::Empty { mode: 0o755 };
+/// In sysfs, where programs find no room of their own either.
+const NOTHING: HiddenBy = HiddenBy::Nothing { mode: 0o755 };
 const SCRATCH: HiddenBy = HiddenBy::Empty { mode: 0o1777 };
 
 /// The places that hold what is somebody's own, or lead to other programs, on any Linux.
@@ -67,14 +74,14 @@ const PLACES: &[(&str, HiddenBy, For)] = &[
     // What the kernel and every daemon say; group adm may read it.
     ("/var/log", EMPTY, For::Everybody),
     // ACPI tables, EFI variables, serial numbers. efivarfs is readable to everybody.
-    ("/sys/firmware", EMPTY, For::Everybody),
+    ("/sys/firmware", NOTHING, For::Everybody),
     // Kernel memory in many shapes, and what tracing sees of other processes.
-    ("/sys/kernel/debug", EMPTY, For::Root),
-    ("/sys/kernel/tracing", EMPTY, For::Root),
+    ("/sys/kernel/debug", NOTHING, For::Root),
+    ("/sys/kernel/tracing", NOTHING, For::Root),
     // Maps and programs of other processes.
-    ("/sys/fs/bpf", EMPTY, For::Root),
+    ("/sys/fs/bpf", NOTHING, For::Root),
     // Kernel logs of earlier crashes.
-    ("/sys/fs/pstore", EMPTY, For::Root),
+    ("/sys/fs/pstore", NOTHING, For::Root),
 ];
 
 /// Directories that are no one's home, whatever /etc/passwd or HOME says: without them nothing

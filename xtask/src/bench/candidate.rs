@@ -12,6 +12,8 @@ pub(super) const CLI: &str = "run-sandbox";
 pub(super) const CLI_SOFT: &str = "run-sandbox, no hardening";
 pub(super) const COLD: &str = "library, cold";
 pub(super) const PREPARED: &str = "library, prepared";
+pub(super) const NO_FILTER: &str = "library, prepared, no system call filter";
+pub(super) const NO_WALL: &str = "library, prepared, no second wall";
 pub(super) const SOFT: &str = "library, prepared, no hardening";
 pub(super) const HEAP: &str = "library, prepared, 1 GiB resident";
 pub(super) const NO_NETWORK: &str = "library, prepared, no network namespace";
@@ -75,17 +77,22 @@ impl Candidate {
 /// Our own, the floor, and what there is without any sandbox.
 pub(super) fn ours(place: &Place) -> Vec<Candidate> {
     let library = |options: &[&str]| library(place, options, 0);
-    let not_there = |what: &str| How::Not(format!("the library has no {what} yet"));
+    let not_there = |what: &str| How::Not(format!("the library has no {what}"));
     [
         (PLAIN, plain(place)),
-        (FLOOR, floor(place, "umpitnRlv")),
-        (FLOOR_NO_NETWORK, floor(place, "umpitRv")),
+        (FLOOR, floor(place, "umpitnRlv", 0)),
+        (FLOOR_NO_NETWORK, floor(place, "umpitRv", 0)),
         (PREPARED, library(&[])),
         (NO_NETWORK, library(&["--share-network"])),
+        (NO_FILTER, library(&["--no-filter"])),
+        (NO_WALL, library(&["--no-wall"])),
         (SOFT, library(&["--no-filter", "--no-wall", "--nested"])),
         (HEAP, library(&["--heap", "1024"])),
         (COLD, library(&["--cold"])),
-        (PID_1, not_there("way to run the command as pid 1")),
+        (
+            PID_1,
+            not_there("way to run the command as pid 1, see docs/ARCHITECTURE.md"),
+        ),
         (WARM, library(&["--warm", "4"])),
         (SESSION, library(&["--session"])),
         (CLI, cli(place, &[], 0)),
@@ -106,10 +113,15 @@ pub(super) fn plain(place: &Place) -> How {
     How::Driver(vec![place.floor().into(), "s".into(), COMMAND.into()])
 }
 
-pub(super) fn floor(place: &Place, letters: &str) -> How {
+pub(super) fn floor(place: &Place, letters: &str, binds: usize) -> How {
     let mut line = vec![place.floor().into(), letters.into()];
     line.extend(["--root".into(), place.root().into()]);
-    line.extend(words(["--bind", "/usr", "/usr", COMMAND]));
+    line.extend(words(["--bind", "/usr", "/usr"]));
+    for n in 0..binds {
+        line.extend(["--bind".into(), place.sources().join(n.to_string()).into()]);
+        line.push(format!("/m/{n}").into());
+    }
+    line.push(COMMAND.into());
     How::Driver(line)
 }
 

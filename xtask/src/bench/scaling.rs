@@ -37,6 +37,7 @@ pub(super) fn binds(place: &Place, wanted: &Wanted, chance: &mut Chance) -> Vec<
             (CLI, cli(place, &[], binds)),
         ];
         if binds <= MOST_OF_BWRAP {
+            hows.push((FLOOR, floor(place, "umpitnRlv", binds)));
             hows.push((BWRAP, bwrap(place, binds)));
         }
         let named = |(name, how)| Candidate::new(with_binds(name, binds), how);
@@ -119,7 +120,7 @@ fn mount_on_itself(dir: &Path) -> Result {
 /// The candidates that a growing number of mounts is of interest for.
 pub(super) fn few(place: &Place, wanted: &Wanted, chance: &mut Chance) -> Vec<(String, Spread)> {
     let candidates = [
-        (FLOOR, floor(place, "umpitnRlv")),
+        (FLOOR, floor(place, "umpitnRlv", 0)),
         (PREPARED, library(place, &[], 0)),
         (CLI, cli(place, &[], 0)),
         (BWRAP, bwrap(place, 0)),

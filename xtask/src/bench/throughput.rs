@@ -34,7 +34,7 @@ pub(super) fn measure(
     };
     let candidates = [
         (PLAIN, plain(place)),
-        (FLOOR, floor(place, "umpitnRlv")),
+        (FLOOR, floor(place, "umpitnRlv", 0)),
         (PREPARED, library(place, &[], 0)),
         (CLI, cli(place, &[], 0)),
         (BWRAP, bwrap(place, 0)),

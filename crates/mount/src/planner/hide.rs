@@ -49,6 +49,7 @@ enum Deed {
     },
     Hide {
         mode: u32,
+        sealed: bool,
     },
     Proc,
 }
@@ -93,7 +94,7 @@ impl Planner<'_> {
             match deed {
                 Deed::Uncover => self.uncover(at)?,
                 Deed::Show { writable } => self.show(at, *writable)?,
-                Deed::Hide { mode } => self.hide(at, *mode)?,
+                Deed::Hide { mode, sealed } => self.hide(at, *mode, *sealed)?,
                 Deed::Proc => self.own_proc(at)?,
             }
         }
@@ -153,7 +154,11 @@ impl Planner<'_> {
             return Ok(None);
         }
         Ok(match place.by {
-            HiddenBy::Empty { mode } => Some((at, Deed::Hide { mode })),
+            HiddenBy::Empty { mode } => {
+                let sealed = false;
+                Some((at, Deed::Hide { mode, sealed }))
+            }
+            HiddenBy::Nothing { mode } => Some((at, Deed::Hide { mode, sealed: true })),
             HiddenBy::Proc if config.namespaces.pid == Isolation::Isolated => {
                 Some((at, Deed::Proc))
             }
@@ -162,7 +167,7 @@ impl Planner<'_> {
         })
     }
 
-    fn hide(&mut self, at: &SandboxPath, mode: u32) -> Result<(), PlanError> {
+    fn hide(&mut self, at: &SandboxPath, mode: u32, sealed: bool) -> Result<(), PlanError> {
         match self.walk(at, Last::Follow, Missing::Reveal)? {
             Place::Absent { .. } => Ok(()),
             Place::Found(node) => {
@@ -176,6 +181,9 @@ impl Planner<'_> {
                     let covers = Some(at.as_path().to_owned());
                     self.tree.replace(node, What::PrivateDir { covers });
                     self.hidden.push(at.clone());
+                    if sealed {
+                        self.unsealed.push(node);
+                    }
                 }
                 Ok(())
             }

@@ -76,6 +76,31 @@ fn what_there_is_of_the_places_is_hidden_once() {
     assert_steps(&config(), &MemoryFs::new().dir("/usr"), &[]);
 }
 
+/// In sysfs nobody finds room of their own.
+#[test]
+fn what_is_hidden_of_sysfs_cannot_be_filled() {
+    let fs = MemoryFs::new()
+        .file("/sys/firmware/acpi/tables/FACP")
+        .file("/sys/kernel/debug/secret")
+        .dir("/tmp");
+    let mut config = Config::new(Root::Host);
+    config.hidden = Some(HiddenPlace::usual(["/home/me"], true));
+    config.readable.push(at("/sys/firmware/acpi"));
+    assert_steps(
+        &config,
+        &fs,
+        &[
+            r#"tmpfs on "/sys/firmware" mode 0755"#,
+            r#"make dir "/sys/firmware/acpi" mode 0755"#,
+            r#"bind dir "/sys/firmware/acpi" of the root on "/sys/firmware/acpi" read-only"#,
+            r#"tmpfs on "/sys/kernel/debug" mode 0755"#,
+            r#"tmpfs on "/tmp" mode 1777"#,
+            r#"seal "/sys/firmware""#,
+            r#"seal "/sys/kernel/debug""#,
+        ],
+    );
+}
+
 #[test]
 fn it_can_be_turned_off_and_is_about_the_host_alone() {
     let mut shown = config();
@@ -377,6 +402,7 @@ proptest! {
         places in prop::collection::vec(paths(1), 1..4),
         readable in prop::collection::vec(paths(1), 0..3),
         writable in prop::collection::vec(paths(0), 0..3),
+        sealed in any::<bool>(),
     ) {
         let there = |path: &PathBuf| fs.entry_following(path).unwrap().is_some();
         let sandbox_paths = |paths: &[PathBuf]| -> Vec<SandboxPath> {
@@ -385,7 +411,7 @@ proptest! {
         let mut config = Config::new(Root::Host);
         config.hidden = Some(places.iter().map(|path| HiddenPlace::new(
             SandboxPath::new(path).unwrap(),
-            HiddenBy::Empty { mode: 0o755 },
+            if sealed { HiddenBy::Nothing { mode: 0o755 } } else { HiddenBy::Empty { mode: 0o755 } },
         )).collect());
         config.readable = sandbox_paths(&readable);
         let writable = sandbox_paths(&writable);
