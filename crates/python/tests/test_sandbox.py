@@ -442,7 +442,9 @@ class Processes(TestCase):
 
     def test_ctrl_c_ends_the_tree(self):
         program = (
-            "import sandboxlib, sys\n"
+            "import sandboxlib, signal, sys\n"
+            # Whoever runs this in the background of a shell has it ignored.
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
             "print('ready', flush=True)\n"
             "try:\n"
             "    sandboxlib.Sandbox('/').run(['sh', '-c', 'sleep 4321 & sleep 4321'])\n"
