@@ -7,12 +7,21 @@ use std::time::{Duration, Instant};
 /// microsecond at best, so what a processor can fill in this time is less than 200 MiB.
 pub(super) const OFTEN: Duration = Duration::from_millis(10);
 
+/// How often in the beginning, when nothing is known of a command yet: a shell that meets
+/// `RLIMIT_NPROC` has ended some milliseconds after its first fork, and with it all that was to be
+/// counted.
+const EARLY: Duration = Duration::from_millis(3);
+
+/// How long the beginning is.
+const BEGINNING: Duration = Duration::from_millis(100);
+
 /// How often at most.
 const AT_MOST: Duration = Duration::from_millis(2);
 
 /// Looks sooner again the sooner something that grows would come to its limit.
 #[derive(Debug)]
 pub(super) struct Pace {
+    began: Instant,
     last: Instant,
     shares: [f64; 2],
 }
@@ -20,6 +29,7 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn new(began: Instant) -> Self {
         Self {
+            began,
             last: began,
             shares: [0.0; 2],
         }
@@ -39,7 +49,9 @@ impl Pace {
         self.shares = shares;
         // It may not cost more than a few hundredths of a processor, but for the moments in which
         // half of one may be what keeps the machine usable.
-        let usual = OFTEN.max(cost * 20);
+        let is_early = now.saturating_duration_since(self.began) < BEGINNING;
+        let usual = if is_early { EARLY } else { OFTEN };
+        let usual = usual.max(cost * 20);
         let half = Duration::try_from_secs_f64(soonest / 2.0).unwrap_or(Duration::MAX);
         half.clamp(AT_MOST.max(cost), usual)
     }
@@ -68,9 +80,10 @@ mod tests {
         let began = Instant::now();
         let pauses = |shares: [f64; 2]| {
             let mut pace = Pace::new(began);
-            let first = pace.pause(began + 10 * MS, shares, MS / 10);
+            pace.pause(began + 990 * MS, [0.0; 2], MS / 10);
+            let first = pace.pause(began + 1000 * MS, shares, MS / 10);
             // Nothing more than before.
-            let second = pace.pause(began + 20 * MS, shares, MS / 10);
+            let second = pace.pause(began + 1010 * MS, shares, MS / 10);
             (first, second)
         };
         // There would be 30 ms left, 2.5 ms, and 0.5 ms.
@@ -79,6 +92,16 @@ mod tests {
         assert_eq!(pauses([0.6, 0.5]).0.as_micros(), 3333);
         assert_eq!(pauses([1.5, 0.0]), (2 * MS, 10 * MS));
         assert_eq!(pauses([0.0, 0.0]), (10 * MS, 10 * MS));
+    }
+
+    #[test]
+    fn in_the_beginning_everything_is() {
+        let began = Instant::now();
+        let mut pace = Pace::new(began);
+        for at in [0, 50, 99] {
+            assert_eq!(pace.pause(began + at * MS, [0.0; 2], MS / 10), 3 * MS);
+        }
+        assert_eq!(pace.pause(began + 100 * MS, [0.0; 2], MS / 10), 10 * MS);
     }
 
     #[test]
