@@ -39,6 +39,13 @@ int main(int argc, char **argv)
         for (;;)
             if (fork() == 0)
                 setsid();
+    } else if (!strcmp(kind, "gone")) {
+        /* Too many, and it ends before anybody can have counted them. */
+        for (int i = 0; i < 60; i++)
+            if (fork() == 0)
+                for (;;)
+                    pause();
+        return 2;
     } else if (!strcmp(kind, "memory")) {
         fill(MAP_PRIVATE, (size_t)-1);
     } else if (!strcmp(kind, "shared")) {

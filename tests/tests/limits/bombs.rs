@@ -119,6 +119,11 @@ fn a_fork_bomb_of_processes_that_leave() {
 }
 
 #[test]
+fn a_crowd_that_is_left_at_once() {
+    bomb("gone", "--processes 8", "processes", 0.0);
+}
+
+#[test]
 fn a_memory_bomb() {
     bomb("memory", "--memory 48M", "memory", 0.0);
 }

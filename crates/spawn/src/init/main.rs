@@ -106,6 +106,7 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
         places: [Place { pid: 0, control: -1, terminal: -1 }; MOST],
         count: 0,
         ends_with: 0,
+        looks: false,
         packet: Packet::new(),
     };
     loop {
@@ -137,6 +138,8 @@ struct Sandbox {
     count: usize,
     /// The process with which all ends, or 0.
     ends_with: i32,
+    /// Whether the caller looks at what is left then, before it ends.
+    looks: bool,
     /// What was heard last.
     packet: Packet,
 }
@@ -210,7 +213,7 @@ impl Sandbox {
     fn run(&mut self, message: &Message, mut fds: Fds) {
         let is_short = self.packet.has_order();
         let file = if is_short { None } else { fds.take() };
-        let own = if message.b == 1 { fds.take() } else { None };
+        let own = if message.b == wire::run::APART { fds.take() } else { None };
         let control = own.unwrap_or(self.control);
         let full = self.count == MOST || (own.is_none() && self.ends_with != 0);
         let order = match file {
@@ -257,12 +260,13 @@ impl Sandbox {
             }
             return;
         };
-        let mut message = Message::new(kind::STARTED);
-        message.a = pid as u32;
-        let _ = raw::send(control, message.bytes());
+        let mut started = Message::new(kind::STARTED);
+        started.a = pid as u32;
+        let _ = raw::send(control, started.bytes());
         let held = terminal.map_or(-1, |t| t.theirs);
         if own.is_none() {
             self.ends_with = pid;
+            self.looks = message.b == wire::run::LOOK;
             // What was inherited for the command is the command's alone: where it closes the end
             // of a pipe, nobody else has it open.
             keep_only([self.control, self.signals, held]);
@@ -300,8 +304,12 @@ impl Sandbox {
             }
             .put(&mut message);
             if pid == self.ends_with {
-                message.b = u32::from(self.is_alone());
+                let alone = self.is_alone();
+                message.b = if alone { 1 } else { 2 * u32::from(self.looks) };
                 let _ = raw::send(self.control, message.bytes());
+                if message.b == 2 {
+                    self.wait_for_the_end();
+                }
                 self.end();
             }
             let control = self.places[i].control;
@@ -327,6 +335,14 @@ impl Sandbox {
                 Ok(_) => {}
             }
         }
+    }
+
+    /// Waits until the caller says so, or is gone.
+    fn wait_for_the_end(&mut self) {
+        // A signal for the command comes too late.
+        while let Some((message, _)) = order::next(self.control, &mut self.packet)
+            && message.kind == kind::SIGNAL
+        {}
     }
 
     /// Ends, and everything else with it: in a process id namespace the kernel sees to that,

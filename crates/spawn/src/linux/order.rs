@@ -18,6 +18,8 @@ use crate::words::{candidates, text};
 pub(super) struct Order {
     content: Content,
     len: u32,
+    /// What becomes of the sandbox when the command ends: one of [`wire::run`].
+    then: u32,
     /// The descriptors that go with it.
     fds: Vec<RawFd>,
 }
@@ -53,15 +55,24 @@ impl Order {
         Ok(Self {
             content,
             len,
+            then: wire::run::WITH,
             fds: pairs.iter().map(|(from, _)| *from).collect(),
         })
+    }
+
+    /// Whoever waits looks at the processes that the command leaves.
+    pub(super) fn looks(mut self, looks: bool) -> Self {
+        if looks {
+            self.then = wire::run::LOOK;
+        }
+        self
     }
 
     /// Sends it, with the other end of a control socket if the command is to have one of its own.
     pub(super) fn send(&self, to: &Control, own: Option<&OwnedFd>) -> io::Result<()> {
         let mut message = Message::new(kind::RUN);
         message.a = self.len;
-        message.b = u32::from(own.is_some());
+        message.b = own.map_or(self.then, |_| wire::run::APART);
         let (short, file): (&[u8], _) = match &self.content {
             Content::Short(bytes) => (bytes, None),
             Content::File(file) => (&[], Some(file.as_raw_fd())),

@@ -91,6 +91,8 @@ pub struct Child {
     undertaker: Option<Weak<pool::Shared>>,
     /// Whether the init program has said that it is the last process.
     alone: bool,
+    /// Whether it waits until the processes that the command has left were looked at.
+    holds: bool,
     /// Where commands in it look up which limit ended it.
     verdict: Option<Arc<OnceLock<Limit>>>,
 }
@@ -147,6 +149,7 @@ impl Child {
             host: None,
             undertaker: None,
             alone: false,
+            holds: false,
             verdict: None,
         }
     }
@@ -459,8 +462,8 @@ impl Child {
                 Interest::of(out),
                 Interest::of(err),
                 Interest::of(console.as_ref().map_or(Wish::Nothing, |c| c.wants())),
-                Interest::read(match (&self.undertaker, self.status) {
-                    (Some(_), None) => self.control().0.as_raw_fd(),
+                Interest::read(match self.status {
+                    None if looks || self.undertaker.is_some() => self.control().0.as_raw_fd(),
                     _ => -1,
                 }),
             ];
@@ -614,6 +617,7 @@ impl Child {
                 self.status = Some(i32::from_ne_bytes(message.a.to_ne_bytes()));
                 self.used = Some(Used::get(&message));
                 self.alone = message.b == 1;
+                self.holds = message.b == 2;
             }
         }
         self.used

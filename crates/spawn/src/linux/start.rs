@@ -219,7 +219,8 @@ fn order(
     let nice = lowered.tree.as_ref().map_or(0, |_| nice());
     let nice = u32::try_from(nice).unwrap_or(0);
     let terminal = terminal.map_or(c"", |terminal| &terminal.argument);
-    Order::new(run, limits, nice, terminal, pairs)
+    let looks = lowered.tree.as_ref().is_some_and(Monitor::would_look);
+    Ok(Order::new(run, limits, nice, terminal, pairs)?.looks(looks))
 }
 
 /// Has a sandbox set up, and its command started if there is one already.

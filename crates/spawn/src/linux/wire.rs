@@ -37,7 +37,8 @@ pub(crate) mod kind {
     /// Init to parent: the command runs and is process `a` inside.
     pub(crate) const STARTED: u32 = 3;
     /// Init to parent: the command ended with wait status `a`; `text` is a [`super::Used`]. If `b`
-    /// is 1, nothing but the init program is left, and it ends.
+    /// is 1, nothing but the init program is left, and it ends; if it is 2, others are, and it waits
+    /// for [`END`].
     pub(crate) const ENDED: u32 = 4;
     /// Init to parent: here is the parent's end of the command's terminal, a descriptor. The init
     /// program waits for [`GO`].
@@ -63,11 +64,21 @@ pub(crate) mod kind {
     /// Init to parent: everything is set up, and it waits for a command.
     pub(crate) const READY: u32 = 12;
     /// Parent to init: run what the order says, whose length is `a`. Unless it follows at once, the
-    /// first descriptor is that of its file. If `b` is 1, the next is a control socket for this command alone, and the
-    /// sandbox does not end with it. The others are for the command.
+    /// first descriptor is that of its file. If `b` has [`super::run::APART`], the next is a control
+    /// socket for this command alone. The others are for the command.
     pub(crate) const RUN: u32 = 13;
     /// Init to parent: there are as many commands as it can look after, or no order could be read.
     pub(crate) const REFUSED: u32 = 14;
+}
+
+/// What becomes of the sandbox when the command ends, `b` of [`kind::RUN`].
+pub(crate) mod run {
+    /// It ends too.
+    pub(crate) const WITH: u32 = 0;
+    /// It goes on.
+    pub(crate) const APART: u32 = 1;
+    /// It ends when the parent says so, who looks at the processes that are left, if there are any.
+    pub(crate) const LOOK: u32 = 2;
 }
 
 /// What is wrong with a command, `a` of [`kind::EXEC_FAILED`].

@@ -49,9 +49,7 @@ impl Monitor {
     pub(super) fn new(limits: &TreeLimits, groups: Groups, tmpfs: &[CString], init: u32) -> Self {
         let limits = limits.clone();
         let init = libc::pid_t::try_from(init).unwrap_or(0);
-        let looks = by_looking(limits.cpu_time.as_ref())
-            || by_looking(limits.memory.as_ref())
-            || by_looking(limits.processes.as_ref());
+        let looks = Self::would_look(&limits);
         Self {
             limits,
             groups,
@@ -66,6 +64,13 @@ impl Monitor {
             peak_memory: 0,
             cpu: (Duration::ZERO, Duration::ZERO),
         }
+    }
+
+    /// Whether there are limits for which processes have to be looked at.
+    pub(super) fn would_look(limits: &TreeLimits) -> bool {
+        by_looking(limits.cpu_time.as_ref())
+            || by_looking(limits.memory.as_ref())
+            || by_looking(limits.processes.as_ref())
     }
 
     /// Whether processes are looked at, so that it has to be done in time.

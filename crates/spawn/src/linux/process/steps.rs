@@ -80,6 +80,12 @@ impl Child {
     /// Has the command end if the time is up, or it has come to another limit.
     pub(super) fn expire(&mut self) -> io::Result<()> {
         let now = Instant::now();
+        if self.monitor.as_ref().is_some_and(Monitor::looks) {
+            self.listen();
+        }
+        if mem::take(&mut self.holds) {
+            return self.look_at_what_is_left();
+        }
         if self.killed.is_none()
             && let Some(monitor) = &mut self.monitor
             && now >= monitor.next()
@@ -94,6 +100,16 @@ impl Child {
             (Some(how), _) => self.end(how),
             (None, Some(limit)) => self.end(End::Limit(limit)),
             (None, None) => self.exceed(Limit::Wall),
+        }
+    }
+
+    /// The command has ended, and the others are about to: it may have gone so fast that nobody has
+    /// counted them.
+    fn look_at_what_is_left(&mut self) -> io::Result<()> {
+        let monitor = self.monitor.as_mut().filter(|_| self.killed.is_none());
+        match monitor.and_then(Monitor::look) {
+            Some(limit) => self.end(End::Limit(limit)),
+            None => self.handles.kill(),
         }
     }
 
