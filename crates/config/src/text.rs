@@ -93,6 +93,8 @@ pub struct Settings {
     pub control_groups: Option<ControlGroups>,
     /// `tty`: whether the command has a terminal of its own.
     pub tty: Option<bool>,
+    /// `as-pid-1`: whether the command is process 1 itself, with no init program above it.
+    pub as_pid_1: Option<bool>,
     /// `command`: the program and its arguments.
     pub command: Option<Vec<OsString>>,
 }
@@ -302,6 +304,7 @@ impl Settings {
             limits: self.limits.over(lower.limits),
             control_groups: self.control_groups.or(lower.control_groups),
             tty: self.tty.or(lower.tty),
+            as_pid_1: self.as_pid_1.or(lower.as_pid_1),
             command: self.command.or(lower.command),
         }
     }

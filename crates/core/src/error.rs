@@ -34,6 +34,8 @@ pub enum FailedStep {
     WorkingDirectory(SandboxPath),
     /// Starting the first process of the sandbox, which reaps and forwards signals.
     Init,
+    /// Making the command the first process of the sandbox, with no init program above it.
+    FirstProcess,
     /// Starting the command.
     Exec {
         /// The command as it was given.
@@ -90,6 +92,7 @@ impl fmt::Display for FailedStep {
                 write!(f, "change to the working directory {path:?}")
             }
             Self::Init => f.write_str("start the first process of the sandbox"),
+            Self::FirstProcess => f.write_str("make the command the first process of the sandbox"),
             Self::Exec { program, problem } => match problem {
                 ExecProblem::NotFound => write!(f, "find the command {program:?} in the root"),
                 ExecProblem::InterpreterMissing(path) => write!(

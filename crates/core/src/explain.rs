@@ -195,6 +195,10 @@ pub fn explain(failure: Failure<'_>, diagnosis: &Diagnosis) -> Vec<Hint> {
     match step {
         // The text of the error says what could not be passed on, and that is all there is.
         FailedStep::Lower { .. } => {}
+        FailedStep::FirstProcess => out.add(
+            Knob::Request("as_pid_1"),
+            "leave process 1 to the init program of the sandbox",
+        ),
         // The one call in it that a kernel can be too old for.
         FailedStep::Streams if errno == ENOSYS => no_such_call(&mut out, "close_range", d),
         FailedStep::Streams => {}

@@ -47,6 +47,9 @@ pub(crate) fn text(run: &Run, check: &Check, image: Option<&Opened>) -> String {
     if run.tty {
         let _ = writeln!(out, "terminal: of its own");
     }
+    if run.as_pid_1 {
+        let _ = writeln!(out, "process 1: the command");
+    }
     if let Some(timeout) = run.config.limits.wall {
         let _ = writeln!(out, "timeout: {timeout:?}");
     }
@@ -117,6 +120,7 @@ struct Plan {
     environment: BTreeMap<String, String>,
     working_directory: String,
     terminal: bool,
+    as_pid_1: bool,
     timeout_seconds: Option<f64>,
     command: Vec<String>,
 }
@@ -164,6 +168,7 @@ pub(crate) fn json(run: &Run, check: &Check, image: Option<&Opened>) -> serde_js
             .collect(),
         working_directory: escaped(run.directory.as_path()),
         terminal: run.tty,
+        as_pid_1: run.as_pid_1,
         timeout_seconds: run.config.limits.wall.map(|time| time.as_secs_f64()),
         command,
     };

@@ -152,6 +152,10 @@ fn serve(
                        with --session";
         return Err(message.to_owned().into());
     }
+    if run.as_pid_1 {
+        let message = "process 1 of a session is its init program: leave out --as-pid-1";
+        return Err(message.to_owned().into());
+    }
     let defaults = session::Defaults {
         environment: run.environment,
         cwd,
@@ -350,6 +354,9 @@ fn start_and_wait(prepared: &sandboxlib::Prepared, run: &Run) -> Result<Outcome,
     command.cwd(run.directory.clone());
     for (name, value) in &run.environment {
         command.env(name, value);
+    }
+    if run.as_pid_1 {
+        command.as_pid_1();
     }
     let counts_output = run.config.limits.output.is_some();
     if run.tty {

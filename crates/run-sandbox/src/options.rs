@@ -441,6 +441,18 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "leave COMMAND with the standard streams of the caller",
     ),
     option(
+        Id::AsPid1,
+        Group::Run,
+        &["as-pid-1"],
+        &[],
+        "make COMMAND process 1, with no init program above it",
+    )
+    .more(
+        "For a COMMAND that is an init system itself. Signals for which it has no handler do \
+             nothing to it, what loses its parent is its to wait for, and if run-sandbox is \
+             killed, a COMMAND that wants to can live on. It gets no terminal.",
+    ),
+    option(
         Id::Timeout,
         Group::Limits,
         &["timeout"],

@@ -441,6 +441,7 @@ fn take(
             set.env.insert(name, value);
         }
         Id::InheritEnv => set.inherit_env = Some(true),
+        Id::AsPid1 => set.as_pid_1 = Some(true),
         Id::Tty => set.tty = Some(true),
         Id::NoTty => set.tty = Some(false),
         Id::Timeout => set.limits.wall = Some(given.read(parse_duration)?),

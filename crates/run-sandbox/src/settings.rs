@@ -56,6 +56,8 @@ pub(crate) struct Run {
     pub(crate) environment: Vec<(OsString, OsString)>,
     /// Whether the command gets a terminal of its own.
     pub(crate) tty: bool,
+    /// Whether the command is process 1 itself.
+    pub(crate) as_pid_1: bool,
     pub(crate) program: OsString,
     pub(crate) arguments: Vec<OsString>,
 }
@@ -116,14 +118,15 @@ pub(crate) fn settle(mut settings: Settings, caller: &Caller) -> Result<Run, Str
         .or_insert_with(|| USUAL_PATH.into());
     let mut command = settings.command.unwrap_or_default().into_iter();
     let program = command.next().unwrap_or_else(|| "/bin/sh".into());
-    let tty = settings.tty;
+    let (tty, as_pid_1) = (settings.tty, settings.as_pid_1 == Some(true));
     Ok(Run {
         config,
         backends: settings.backend.unwrap_or_default(),
         directory,
         callers_directory,
         environment: environment.into_iter().collect(),
-        tty: tty.unwrap_or(caller.interactive && is_shell(&program)),
+        tty: tty.unwrap_or(caller.interactive && !as_pid_1 && is_shell(&program)),
+        as_pid_1,
         program,
         arguments: command.collect(),
     })

@@ -9,6 +9,7 @@
 //! | `--bind SOURCE TARGET` | a read-only bind; as often as wanted |
 //! | `--binds DIR N` | DIR/0 to DIR/N-1, read-only, at `/m/0` and so on |
 //! | `--share-network` | no network namespace |
+//! | `--as-pid-1` | the command is process 1 |
 //! | `--no-filter` | no system call filter |
 //! | `--no-wall` | no second wall |
 //! | `--nested` | no limit on further namespaces, which also takes a smaller filter |
@@ -20,7 +21,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use sandboxlib::{Command, Mount, Network, Prepared, Root, Sandbox, SandboxPath, Seccomp};
+use sandboxlib::{Command, Mount, Network, Root, Sandbox, SandboxPath, Seccomp};
 
 #[path = "../../spawn/examples/floor/told.rs"]
 mod told;
@@ -34,7 +35,7 @@ fn main() -> Result<()> {
         obey(|| {
             Ok(|| {
                 let began = Instant::now();
-                run(&wanted.sandbox()?.prepare()?, &wanted.program, began)
+                timed(wanted.sandbox()?.prepare()?.command(&wanted.program), began)
             })
         })?;
     } else if wanted.session {
@@ -49,16 +50,16 @@ fn main() -> Result<()> {
                 while wanted.warm > 0 && prepared.warmed() == 0 {
                     std::thread::sleep(Duration::from_micros(200));
                 }
-                run(&prepared, &wanted.program, Instant::now())
+                let mut command = prepared.command(&wanted.program);
+                if wanted.as_pid_1 {
+                    command.as_pid_1();
+                }
+                timed(command, Instant::now())
             })
         })?;
     }
     std::hint::black_box(&heap);
     Ok(())
-}
-
-fn run(prepared: &Prepared, program: &Path, began: Instant) -> Result<Duration> {
-    timed(prepared.command(program), began)
 }
 
 fn timed(mut command: Command<'_>, began: Instant) -> Result<Duration> {
@@ -76,6 +77,7 @@ fn timed(mut command: Command<'_>, began: Instant) -> Result<Duration> {
 struct Wanted {
     cold: bool,
     session: bool,
+    as_pid_1: bool,
     warm: usize,
     share_network: bool,
     no_filter: bool,
@@ -95,6 +97,7 @@ impl Wanted {
             let mut value = || args.next().ok_or("a value is missing");
             match arg.to_str() {
                 Some("--session") => wanted.session = true,
+                Some("--as-pid-1") => wanted.as_pid_1 = true,
                 Some("--warm") => wanted.warm = number(&value()?)?,
                 Some("--cold") => wanted.cold = true,
                 Some("--share-network") => wanted.share_network = true,

@@ -128,6 +128,17 @@ impl<'p> Command<'p> {
         self
     }
 
+    /// Makes the command process 1 of the sandbox itself, with no init program above it: for an
+    /// init system of your own. [`Run::as_pid_1`] says what is given up by it, above all that
+    /// everything ends with the caller for certain.
+    ///
+    /// [`spawn`](Self::spawn) refuses it where there is no process id namespace, in a session, with
+    /// a terminal, and where a helper program isolates.
+    pub fn as_pid_1(&mut self) -> &mut Self {
+        self.run.as_pid_1 = true;
+        self
+    }
+
     /// Has everything in the sandbox killed when this time has passed since the start. It is
     /// enforced by waiting for the command.
     pub fn timeout(&mut self, timeout: Duration) -> &mut Self {

@@ -53,6 +53,9 @@ impl Prepared {
     pub fn start(&self, run: &Run) -> Result<Child, SpawnError> {
         match &self.way {
             Way::Script(script) => script.start(run),
+            Way::Helper { .. } if run.as_pid_1 => {
+                Err(no_first_process("a helper program starts the command"))
+            }
             Way::Helper { .. } if run.limits != ProcessLimits::default() => {
                 let what = "limits of one command by a helper program".to_owned();
                 let source = std::io::Error::from(std::io::ErrorKind::Unsupported);
@@ -137,6 +140,12 @@ impl Prepared {
             Way::Helper { .. } => Ok(Rehearsal::NotTried),
         }
     }
+}
+
+/// The command cannot be process 1.
+pub(crate) fn no_first_process(why: &str) -> SpawnError {
+    let source = std::io::Error::new(std::io::ErrorKind::Unsupported, why);
+    SpawnError::new(FailedStep::FirstProcess, source)
 }
 
 /// The call with its system call filters compiled.

@@ -74,6 +74,19 @@ pub struct Run {
     /// Limits of each of its processes, besides those of the sandbox: of two the lower holds. A
     /// helper program takes none, nor is there a way for them where there is no init program.
     pub limits: ProcessLimits,
+    /// Whether the command is to be process 1 of the sandbox itself, with no init program above it:
+    /// for an init system of the caller's own, or to save what the init program takes.
+    ///
+    /// It needs a process id namespace, and gives up what the init program does
+    /// (pid_namespaces(7)). Of signals, those without a handler do nothing to the command but
+    /// SIGKILL and SIGSTOP. Whatever loses its parent becomes its child, and stays a zombie until
+    /// it waits. And when the thread that has started it ends, or the caller is killed, it dies by
+    /// its parent-death signal (prctl(2), `PR_SET_PDEATHSIG`), which a command can take off itself:
+    /// then the sandbox outlives the caller.
+    ///
+    /// It has no terminal of its own, is not taken from sandboxes that stand ready, and neither a
+    /// session nor a helper program has it.
+    pub as_pid_1: bool,
 }
 
 impl Run {
@@ -91,6 +104,7 @@ impl Run {
             fds: Vec::new(),
             tty: None,
             limits: ProcessLimits::default(),
+            as_pid_1: false,
         }
     }
 
@@ -114,6 +128,7 @@ impl Run {
                 .collect::<io::Result<_>>()?,
             tty: self.tty.clone(),
             limits: self.limits,
+            as_pid_1: self.as_pid_1,
         })
     }
 

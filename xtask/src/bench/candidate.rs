@@ -77,7 +77,6 @@ impl Candidate {
 /// Our own, the floor, and what there is without any sandbox.
 pub(super) fn ours(place: &Place) -> Vec<Candidate> {
     let library = |options: &[&str]| library(place, options, 0);
-    let not_there = |what: &str| How::Not(format!("the library has no {what}"));
     [
         (PLAIN, plain(place)),
         (FLOOR, floor(place, "umpitnRlv", 0)),
@@ -89,10 +88,7 @@ pub(super) fn ours(place: &Place) -> Vec<Candidate> {
         (SOFT, library(&["--no-filter", "--no-wall", "--nested"])),
         (HEAP, library(&["--heap", "1024"])),
         (COLD, library(&["--cold"])),
-        (
-            PID_1,
-            not_there("way to run the command as pid 1, see docs/ARCHITECTURE.md"),
-        ),
+        (PID_1, library(&["--as-pid-1"])),
         (WARM, library(&["--warm", "4"])),
         (SESSION, library(&["--session"])),
         (CLI, cli(place, &[], 0)),

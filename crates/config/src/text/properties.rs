@@ -291,7 +291,7 @@ fn settings() -> impl Strategy<Value = Settings> {
         option::of(any::<bool>()),
         limits(),
         option::of(control_groups()),
-        option::of(any::<bool>()),
+        (option::of(any::<bool>()), option::of(any::<bool>())),
         option::of(prop::collection::vec("[^\0]{0,6}", 1..4)),
     );
     // Boxed, because three of these in one property would not fit on the stack.
@@ -310,7 +310,8 @@ fn settings() -> impl Strategy<Value = Settings> {
             more,
         ) = isolation;
         let (seccomp, allow_nested) = more;
-        let (backend, cwd, env, inherit_env, limits, control_groups, tty, command) = run;
+        let (backend, cwd, env, inherit_env, limits, control_groups, (tty, as_pid_1), command) =
+            run;
         Settings {
             sandbox,
             backend,
@@ -342,6 +343,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             limits,
             control_groups,
             tty,
+            as_pid_1,
             command: command.map(|words| words.into_iter().map(OsString::from).collect()),
         }
     })
@@ -379,7 +381,7 @@ fn written(settings: &Settings) -> Table {
             format!("{millis}.{rest:06}ms").into()
         })
     };
-    let all: [(&str, Option<Value>); 43] = [
+    let all: [(&str, Option<Value>); 44] = [
         ("sandbox", settings.sandbox.as_ref().map(|p| text(p))),
         ("backend", settings.backend.as_deref().map(strings)),
         ("read-only", settings.read_only.map(Value::from)),
@@ -427,6 +429,7 @@ fn written(settings: &Settings) -> Table {
         ("env", (!env.is_empty()).then(|| env.into())),
         ("inherit-env", settings.inherit_env.map(Value::from)),
         ("tty", settings.tty.map(Value::from)),
+        ("as-pid-1", settings.as_pid_1.map(Value::from)),
         ("timeout", span(settings.limits.wall)),
         ("cpu-time", span(settings.limits.cpu_time)),
         ("memory", count(settings.limits.memory)),

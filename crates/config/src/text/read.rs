@@ -513,6 +513,7 @@ struct RawSettings {
     kill_after: Option<Text<Duration>>,
     cgroup: Option<Text<ControlGroups>>,
     tty: Option<bool>,
+    as_pid_1: Option<bool>,
     command: Option<Command>,
 }
 
@@ -591,6 +592,7 @@ impl RawSettings {
             },
             control_groups: self.cgroup.map(|Text(groups)| groups),
             tty: self.tty,
+            as_pid_1: self.as_pid_1,
             command: self.command.map(|Command(words)| words),
         };
         Ok(Definition {

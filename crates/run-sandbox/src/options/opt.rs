@@ -51,6 +51,7 @@ pub(crate) enum Id {
     AllowNested,
     AllowSocket,
     Apply,
+    AsPid1,
     Backend,
     Bare,
     Bind,

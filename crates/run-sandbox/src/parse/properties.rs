@@ -60,6 +60,7 @@ fn single(text: &str, number: u32, choice: bool) -> Vec<Said> {
         ),
         said(&["--seccomp", "strict-io"], "seccomp", "strict-io"),
         said(&["--allow-nested"], "allow-nested", true),
+        said(&["--as-pid-1"], "as-pid-1", true),
         said(&["--share", "ipc"], "share", "ipc"),
         said(&["--isolate", "time"], "isolate", "time"),
         said(&["--prefer", "mask,pid"], "prefer", vec!["mask", "pid"]),

@@ -162,7 +162,7 @@ impl<'a> Command<'a> {
             let _ = raw::call(nr::RT_SIGPROCMASK, args);
         }
         if self.nice != 0 {
-            limits::be_nice(self.nice);
+            be_nice(self.nice);
         }
         let wall = self.place_streams().map_err(|errno| (kind::STREAMS_FAILED, errno))?;
         if let Some(terminal) = self.terminal {
@@ -225,6 +225,16 @@ impl<'a> Command<'a> {
         }
         Ok(wall)
     }
+}
+
+/// Takes back what this program has been preferred by (setpriority(2)): it has to get its turn to
+/// end everything also where the processes of the command are without number.
+fn be_nice(nice: usize) {
+    const THIS_PROCESS: [usize; 2] = [0, 0];
+    let nice = 20usize.wrapping_sub(nice);
+    let [which, who] = THIS_PROCESS;
+    // SAFETY: setpriority(2) takes numbers. It cannot fail: to be nicer is always allowed.
+    let _ = unsafe { raw::call(nr::SETPRIORITY, [which, who, nice, 0, 0, 0]) };
 }
 
 /// The child that becomes the command.

@@ -51,16 +51,6 @@ fn bound(resource: usize, most: u64) -> Result<(), Errno> {
     unsafe { raw::call(nr::PRLIMIT64, [0, resource, new, 0, 0, 0]) }.map(drop)
 }
 
-/// Takes back what this program has been preferred by (setpriority(2)): it has to get its turn to
-/// end everything also where the processes of the command are without number.
-pub(crate) fn be_nice(nice: usize) {
-    const THIS_PROCESS: [usize; 2] = [0, 0];
-    let nice = 20usize.wrapping_sub(nice);
-    let [which, who] = THIS_PROCESS;
-    // SAFETY: setpriority(2) takes numbers. It cannot fail: to be nicer is always allowed.
-    let _ = unsafe { raw::call(nr::SETPRIORITY, [which, who, nice, 0, 0, 0]) };
-}
-
 /// The number at the beginning of a text, and where it ends.
 ///
 /// # Safety
@@ -74,7 +64,9 @@ pub(crate) unsafe fn digits(text: *const u8) -> Option<(usize, *const u8)> {
         if !byte.is_ascii_digit() {
             return (at != text).then_some((value, at));
         }
-        value = value.checked_mul(10)?.checked_add(usize::from(byte - b'0'))?;
+        value = value
+            .checked_mul(10)?
+            .checked_add(usize::from(byte - b'0'))?;
         // SAFETY: this byte was not the NUL.
         at = unsafe { at.add(1) };
     }

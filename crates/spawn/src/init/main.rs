@@ -27,6 +27,8 @@ mod command;
 mod exec;
 mod limits;
 mod order;
+#[path = "../linux/pass.rs"]
+mod pass;
 #[path = "../linux/raw.rs"]
 mod raw;
 #[path = "../linux/reopen.rs"]

@@ -3,7 +3,7 @@
 
 use super::raw::{self, AT_FDCWD, Errno, Fd, arg, nr};
 use super::wire::{Message, kind};
-use super::{limits, order};
+use super::{limits, pass};
 
 const EINVAL: Errno = 22;
 const EPIPE: Errno = 32;
@@ -71,7 +71,7 @@ unsafe fn open(path: *const u8, control: Fd) -> Result<Fd, Errno> {
     // not take the terminal for its own.
     let theirs = unsafe { raw::call(nr::IOCTL, [arg(ours), TIOCGPTPEER, FLAGS, 0, 0, 0]) }?;
     let theirs = Fd::try_from(theirs).unwrap_or(-1);
-    order::send_with(control, &Message::new(kind::TERMINAL), ours)?;
+    pass::send_with(control, &Message::new(kind::TERMINAL), ours)?;
     raw::close(ours);
     // The parent sets the size and the modes; the command is to see them from the start.
     let mut answer = Message::new(0);

@@ -83,6 +83,8 @@ pub struct Signaller {
     /// Whether nothing but SIGKILL is left to end the init program with. While it is false, the
     /// command is in no process id namespace, and its group dies by the init program's hand.
     pub(super) by_force: Arc<AtomicBool>,
+    /// Whether the first process is the command itself, and nobody hears what is said.
+    pub(super) direct: bool,
 }
 
 impl Signaller {
@@ -96,6 +98,9 @@ impl Signaller {
             .ok()
             .filter(|n| (1..=64).contains(n))
             .ok_or(io::ErrorKind::InvalidInput)?;
+        if let (true, Some(pidfd)) = (self.direct, &self.pidfd) {
+            return send_signal(pidfd, signal);
+        }
         self.control.say(&message)
     }
 

@@ -164,8 +164,8 @@ fn closes_namespaces(script: &ChildScript) -> bool {
 #[derive(Debug)]
 pub(super) struct Filter {
     pub(super) file: OwnedFd,
-    /// How many instructions it has.
-    pub(super) count: usize,
+    /// What is in it: an array of `struct sock_filter`.
+    pub(super) instructions: Vec<u8>,
     /// Whether the init program can do its work under it, too.
     pub(super) leaves_init: bool,
     /// The step of the script.
@@ -179,15 +179,19 @@ impl Filter {
         let file = super::init::content(&bytes).map_err(|source| {
             SpawnError::new(FailedStep::Resources("the system call filter"), source)
         })?;
-        // struct sock_filter has 8 bytes.
-        let count = bytes.len() / 8;
         let leaves_init = super::init::can_live_under(&program, arch);
         Ok(Self {
             file,
-            count,
+            instructions: bytes,
             leaves_init,
             step,
         })
+    }
+
+    /// How many instructions it has, of 8 bytes each.
+    pub(super) fn len(&self) -> u16 {
+        // Longer ones are not compiled (seccomp(2): 4096).
+        u16::try_from(self.instructions.len() / 8).unwrap_or(u16::MAX)
     }
 }
 

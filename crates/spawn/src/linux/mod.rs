@@ -5,13 +5,13 @@ mod control;
 mod diagnose;
 mod doctor;
 mod dumpable;
-// What the init program finds out about a command is tested here, where there is a test harness.
-#[cfg(test)]
+// What the init program does for a command, for one that is started without it.
 #[path = "../init/exec.rs"]
 mod exec;
 #[cfg(test)]
 mod exec_tests;
 mod facts;
+mod first;
 mod init;
 mod landlock;
 mod limits;
@@ -20,6 +20,7 @@ mod mounting;
 mod ops;
 mod order;
 mod overlay;
+mod pass;
 mod passing;
 mod poll;
 mod pool;
@@ -29,6 +30,8 @@ mod relay;
 mod remount;
 mod reopen;
 mod rights;
+#[path = "../init/limits.rs"]
+mod rlimits;
 mod session;
 mod setup;
 mod sockets;

@@ -1,6 +1,6 @@
 //! Orders: what the init program is told of a command ([`super::wire::Order`]).
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -86,6 +86,35 @@ impl Order {
     }
 }
 
+/// What a command is called with, as execve(2) takes it.
+pub(super) struct Words {
+    /// The paths of which the first that can be executed is the command.
+    pub(super) candidates: Vec<CString>,
+    pub(super) args: Vec<CString>,
+    pub(super) env: Vec<CString>,
+    pub(super) cwd: CString,
+}
+
+impl Words {
+    pub(super) fn of(run: &Run) -> Result<Self, SpawnError> {
+        let mut env = Vec::with_capacity(run.env.len());
+        for (name, value) in &run.env {
+            let bytes = [name.as_bytes(), b"=", value.as_bytes()].concat();
+            env.push(text(OsStr::from_bytes(&bytes))?);
+        }
+        let mut args = vec![text(&run.program)?];
+        for arg in &run.args {
+            args.push(text(arg)?);
+        }
+        Ok(Self {
+            candidates: candidates(run)?,
+            args,
+            env,
+            cwd: text(run.cwd.as_path())?,
+        })
+    }
+}
+
 fn encode(
     run: &Run,
     limits: &CStr,
@@ -93,17 +122,12 @@ fn encode(
     terminal: &CStr,
     targets: &[RawFd],
 ) -> Result<Vec<u8>, SpawnError> {
-    let candidates = candidates(run)?;
-    let mut env = Vec::with_capacity(run.env.len());
-    for (name, value) in &run.env {
-        let bytes = [name.as_bytes(), b"=", value.as_bytes()].concat();
-        env.push(text(OsStr::from_bytes(&bytes))?);
-    }
-    let mut args = vec![text(&run.program)?];
-    for arg in &run.args {
-        args.push(text(arg)?);
-    }
-    let cwd = text(run.cwd.as_path())?;
+    let Words {
+        candidates,
+        args,
+        env,
+        cwd,
+    } = Words::of(run)?;
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let table = candidates.len() + args.len() + env.len() + 2;
     let fixed = wire::Order::SIZE + 8 * table + 4 * targets.len();

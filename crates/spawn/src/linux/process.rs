@@ -109,6 +109,7 @@ impl Child {
             control: Arc::new(control),
             pidfd: Some(Arc::new(pidfd)),
             by_force: Arc::new(AtomicBool::new(true)),
+            direct: false,
         };
         Self::of(pid, handles, began, contained)
     }
@@ -119,6 +120,7 @@ impl Child {
             control: Arc::new(control),
             pidfd: None,
             by_force: Arc::new(AtomicBool::new(false)),
+            direct: false,
         };
         let mut guest = Self::of(host.pid, handles, Instant::now(), false);
         guest.host = Some(host.clone());
@@ -192,6 +194,11 @@ impl Child {
     pub(super) fn has_begun(&self) {
         let force = self.contained;
         self.handles.by_force.store(force, Ordering::Release);
+    }
+
+    /// The first process is the command, and says nothing more.
+    pub(super) fn is_the_command(&mut self) {
+        self.handles.direct = true;
     }
 
     /// Keeps what belongs to the run of a helper program until everything has ended.
@@ -463,6 +470,7 @@ impl Child {
                 Interest::of(err),
                 Interest::of(console.as_ref().map_or(Wish::Nothing, |c| c.wants())),
                 Interest::read(match self.status {
+                    _ if self.handles.direct => -1,
                     None if looks || self.undertaker.is_some() => self.control().0.as_raw_fd(),
                     _ => -1,
                 }),
@@ -560,9 +568,12 @@ impl Child {
         let (info, usage) = match &pidfd {
             Some(_) if self.leaves_nobody() => (None, self.listen()),
             Some(pidfd) => match wait_id(pidfd, flags)? {
-                Some((info, usage)) => {
+                Some(ended) => {
                     self.listen();
-                    (info, usage.map(used))
+                    if self.handles.direct {
+                        self.status = ended.status;
+                    }
+                    (ended.signal(), ended.usage.map(used))
                 }
                 None => return Ok(()),
             },
@@ -713,8 +724,21 @@ fn used(usage: libc::rusage) -> Used {
     }
 }
 
-/// The signal that ended the process, if one did, and what it used.
-type Ended = (Option<i32>, Option<libc::rusage>);
+/// How a process ended, as wait(2) has it, and what it used; nothing where somebody else knows.
+struct Ended {
+    status: Option<i32>,
+    usage: Option<libc::rusage>,
+}
+
+impl Ended {
+    /// The signal that ended it, if one did.
+    fn signal(&self) -> Option<i32> {
+        match decode(self.status?) {
+            End::Signalled(signal) => Some(signal),
+            _ => None,
+        }
+    }
+}
 
 /// waitid(2) by pidfd, with the use of resources, which libc's wrapper leaves out. `None` if the
 /// process still runs.
@@ -739,7 +763,10 @@ fn wait_id(pidfd: &OwnedFd, flags: i32) -> io::Result<Option<Ended>> {
         match io::Error::last_os_error() {
             e if e.kind() == io::ErrorKind::Interrupted => {}
             // The caller ignores SIGCHLD, or somebody else has waited for it: it has ended.
-            e if e.raw_os_error() == Some(libc::ECHILD) => return Ok(Some((None, None))),
+            e if e.raw_os_error() == Some(libc::ECHILD) => {
+                let (status, usage) = (None, None);
+                return Ok(Some(Ended { status, usage }));
+            }
             e => return Err(e),
         }
     }
@@ -751,6 +778,13 @@ fn wait_id(pidfd: &OwnedFd, flags: i32) -> io::Result<Option<Ended>> {
     if pid == 0 {
         return Ok(None);
     }
-    let signal = (info.si_code != libc::CLD_EXITED).then_some(status);
-    Ok(Some((signal, Some(usage))))
+    let status = match info.si_code {
+        libc::CLD_EXITED => (status & 0xff) << 8,
+        libc::CLD_DUMPED => status | 0x80,
+        _ => status,
+    };
+    Ok(Some(Ended {
+        status: Some(status),
+        usage: Some(usage),
+    }))
 }

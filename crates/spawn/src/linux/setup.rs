@@ -7,6 +7,7 @@
 use core::cell::Cell;
 use core::ffi::CStr;
 
+use super::first::First;
 use super::landlock;
 use super::mounting::Tree;
 use super::ops::{Action, Call, Failed, Op};
@@ -47,6 +48,8 @@ pub(super) struct Birth<'a> {
     pub(super) streams: &'a [(Fd, Fd)],
     /// The caller's procfs, where that of the sandbox stands already.
     pub(super) host_proc: Option<Fd>,
+    /// What this process becomes instead of the init program, if it becomes the command itself.
+    pub(super) first: Option<&'a First>,
     /// Whether nothing is to be executed, because it is the mounts that are wanted.
     pub(super) stops: bool,
     /// The steps that come after the script, by their numbers.
@@ -154,6 +157,9 @@ fn carry_out(birth: &Birth<'_>) -> core::result::Result<Never, Stopped> {
         stop(birth.control);
     }
     hand_over(birth).map_err(|failed| (birth.tail.streams, failed))?;
+    if let Some(first) = birth.first {
+        first.become_command(birth.control, birth.later);
+    }
     Err((
         birth.tail.init,
         Failed {
@@ -385,6 +391,9 @@ fn close_all_but(keep: &[Fd]) -> Result<()> {
 fn hand_over(birth: &Birth<'_>) -> Result<()> {
     for (from, to) in birth.streams {
         number(nr::DUP3, [arg(*from), arg(*to), 0]).named(Call::Duplicate)?;
+    }
+    if birth.first.is_some() {
+        return Ok(());
     }
     // The init program makes the one close-on-exec again before it starts the command, and closes
     // the other.

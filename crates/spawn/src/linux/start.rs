@@ -1,7 +1,8 @@
 //! The parent's side of a start: everything the child needs is made here, before it is born.
 
+use std::borrow::Cow;
 use std::cell::Cell;
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd};
@@ -16,6 +17,7 @@ use sandboxlib_core::{
 
 use super::control::{Control, Word};
 use super::dumpable::Dumpable;
+use super::first::First;
 use super::limits::{Groups, Monitor, Urgent, go_first, nice};
 use super::lower::{Lowered, map_text, process_limits};
 use super::ops::{Action, Call, Op};
@@ -30,6 +32,7 @@ use super::terminal::{self, Terminal};
 use super::wire::{Message, kind, problem};
 use super::{Ready, init, raw};
 use crate::ask::{From, ask};
+use crate::prepared::no_first_process;
 use crate::run::Run;
 use crate::words::text;
 
@@ -39,7 +42,7 @@ pub(super) fn start(ready: &Ready, pool: Option<&Pool>, run: &Run) -> Result<Chi
     let mut terminal = Terminal::new(run, lowered.ptmx.as_deref())?;
     let (passing, ends) = Passing::open(run, terminal.as_mut())?;
     let terminal = terminal.as_ref();
-    if let Some(pool) = pool
+    if let Some(pool) = pool.filter(|_| !run.as_pid_1)
         && let Some(mut parked) = pool.take()
     {
         let order = order(lowered, steps, run, terminal, &passing.pairs()?)?;
@@ -57,17 +60,23 @@ pub(super) fn start(ready: &Ready, pool: Option<&Pool>, run: &Run) -> Result<Chi
     }
     let top = run.fds.iter().map(|(_, to)| *to).max().unwrap_or(2).max(2);
     let moves = passing.moves(top)?;
-    let order = order(lowered, steps, run, terminal, &[])?;
+    let (order, first);
+    let then = if run.as_pid_1 {
+        first = First::new(ready, run, &command_limits(lowered, steps, run)?)?;
+        Then::Becomes(run, &first)
+    } else {
+        order = self::order(lowered, steps, run, terminal, &[])?;
+        Then::Runs(run, &order)
+    };
     let bearing = Bearing {
         lowered,
         steps,
         moves: &moves,
         top,
-        command: Some((run, &order)),
+        then,
         single: true,
         terminal,
         via: None,
-        stops: false,
     };
     bear_by_template(ready, bearing).map(|child| child.with(ends))
 }
@@ -81,11 +90,10 @@ pub(super) fn park(ready: &Ready, single: bool) -> Result<Child, SpawnError> {
         steps: &ready.script.steps,
         moves: &moves,
         top: 2,
-        command: None,
+        then: Then::Waits,
         single,
         terminal: None,
         via: None,
-        stops: false,
     };
     bear_by_template(ready, bearing)
 }
@@ -102,11 +110,10 @@ pub(super) fn found(
         steps,
         moves: &moves,
         top: 2,
-        command: None,
+        then: Then::Stops,
         single: true,
         terminal: None,
         via: None,
-        stops: true,
     })?;
     let namespace = |name: &str| {
         let file = fs::File::open(format!("/proc/{}/ns/{name}", child.id()));
@@ -117,20 +124,30 @@ pub(super) fn found(
     Ok((user.transpose()?, namespace("mnt")?))
 }
 
+/// What becomes of a child when the sandbox is set up.
+#[derive(Clone, Copy)]
+enum Then<'a> {
+    /// It is the init program, and this is its command.
+    Runs(&'a Run, &'a Order),
+    /// It becomes the command.
+    Becomes(&'a Run, &'a First),
+    /// It is the init program, and waits for commands.
+    Waits,
+    /// Nothing: it was for its mounts alone.
+    Stops,
+}
+
 /// What a child is born with.
 struct Bearing<'a> {
     lowered: &'a Lowered,
     steps: &'a [sandboxlib_core::Step],
     moves: &'a Moves,
     top: RawFd,
-    /// The command, if there is one already.
-    command: Option<(&'a Run, &'a Order)>,
+    then: Then<'a>,
     /// Whether it is for one command at most.
     single: bool,
     terminal: Option<&'a Terminal>,
     via: Option<&'a Template>,
-    /// Whether it is for its mounts alone.
-    stops: bool,
 }
 
 /// From a template, where there is one and it can be entered.
@@ -184,6 +201,9 @@ pub(super) fn start_in(
     steps: &[sandboxlib_core::Step],
     run: &Run,
 ) -> Result<Child, SpawnError> {
+    if run.as_pid_1 {
+        return Err(no_first_process("the session has a first process"));
+    }
     let mut terminal = Terminal::new(run, lowered.ptmx.as_deref())?;
     let (passing, ends) = Passing::open(run, terminal.as_mut())?;
     let terminal = terminal.as_ref();
@@ -205,22 +225,29 @@ fn order(
     terminal: Option<&Terminal>,
     pairs: &[(RawFd, RawFd)],
 ) -> Result<Order, SpawnError> {
-    let own;
-    let limits = if run.limits == ProcessLimits::default() {
-        lowered.limits.as_ref().map_or(c"", |(limits, _)| limits)
-    } else {
-        let sandboxs = steps.iter().find_map(|step| match step {
-            sandboxlib_core::Step::ProcessLimits(limits) => Some(*limits),
-            _ => None,
-        });
-        own = process_limits(&run.limits.and(sandboxs.unwrap_or_default()))?;
-        &own
-    };
+    let limits = command_limits(lowered, steps, run)?;
     let nice = lowered.tree.as_ref().map_or(0, |_| nice());
     let nice = u32::try_from(nice).unwrap_or(0);
     let terminal = terminal.map_or(c"", |terminal| &terminal.argument);
     let looks = lowered.tree.as_ref().is_some_and(Monitor::would_look);
-    Ok(Order::new(run, limits, nice, terminal, pairs)?.looks(looks))
+    Ok(Order::new(run, &limits, nice, terminal, pairs)?.looks(looks))
+}
+
+/// The limits of each process of a command: its own, and those of the sandbox.
+fn command_limits<'a>(
+    lowered: &'a Lowered,
+    steps: &[sandboxlib_core::Step],
+    run: &Run,
+) -> Result<Cow<'a, CStr>, SpawnError> {
+    if run.limits == ProcessLimits::default() {
+        let limits = lowered.limits.as_ref();
+        return Ok(limits.map_or(c"", |(limits, _)| limits).into());
+    }
+    let sandboxs = steps.iter().find_map(|step| match step {
+        sandboxlib_core::Step::ProcessLimits(limits) => Some(*limits),
+        _ => None,
+    });
+    process_limits(&run.limits.and(sandboxs.unwrap_or_default())).map(Cow::Owned)
 }
 
 /// Has a sandbox set up, and its command started if there is one already.
@@ -230,12 +257,16 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
         steps,
         moves,
         top,
-        command,
+        then,
         single,
         terminal,
         via,
-        stops,
     } = *bearing;
+    let waits = matches!(then, Then::Waits | Then::Stops);
+    let first = match then {
+        Then::Becomes(_, first) => Some(first),
+        _ => None,
+    };
     if !lowered.close_range {
         let source = io::Error::from_raw_os_error(libc::ENOSYS);
         return Err(SpawnError::new(FailedStep::Streams, source));
@@ -274,7 +305,7 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
     // Whatever it leads to, the number is taken.
     let place = duplicate(init, top)?;
     let later = place.as_raw_fd();
-    let handled = lowered.wall().filter(|_| command.is_none() && single);
+    let handled = lowered.wall().filter(|_| waits && single);
     let wall_place = match handled {
         Some(_) => Some(duplicate(init, top)?),
         None => None,
@@ -299,12 +330,11 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
         theirs.as_raw_fd().to_string(),
         // 0 is a standard stream, and so never a filter.
         filter.unwrap_or(0).to_string(),
-        lowered.filter.as_ref().map_or(0, |f| f.count).to_string(),
+        lowered.filter.as_ref().map_or(0, |f| f.len()).to_string(),
         procfs.unwrap_or(0).to_string(),
-        u32::from(command.is_none()).to_string(),
+        u32::from(waits).to_string(),
         later.to_string(),
-        u32::from(command.is_none() && lowered.filter.as_ref().is_some_and(|f| f.leaves_init))
-            .to_string(),
+        u32::from(waits && lowered.filter.as_ref().is_some_and(|f| f.leaves_init)).to_string(),
         wall.unwrap_or(0).to_string(),
         handled.unwrap_or(0).to_string(),
     ];
@@ -332,7 +362,8 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
         envp: envp.as_ptr(),
         streams: &moves.list,
         host_proc: host_proc.as_ref().map(AsRawFd::as_raw_fd),
-        stops,
+        first,
+        stops: matches!(then, Then::Stops),
         tail: Tail::after(u32::try_from(steps.len()).unwrap_or(u32::MAX - 3)),
     };
     let began = Instant::now();
@@ -346,22 +377,26 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
     };
     let mut child = Child::new(pid, pidfd, control, began, lowered.namespaces.pid);
     if let (Some(tree), Some(groups)) = (&lowered.tree, groups) {
-        child.watch(Monitor::new(tree, groups, &lowered.tmpfs, pid));
-        go_first(pid);
+        child.watch(Monitor::new(
+            tree,
+            groups,
+            &lowered.tmpfs,
+            pid,
+            first.is_some(),
+        ));
+        if first.is_none() {
+            go_first(pid);
+        }
     }
     drop(theirs);
-    let told = write_maps(lowered, &mut child).and_then(|()| {
-        if let Some((_, order)) = command {
+    let told = write_maps(lowered, &mut child).and_then(|()| match then {
+        Then::Runs(run, order) => {
             // Where it cannot be heard any more, the child has told why.
             let _ = order.send(child.control(), None);
+            hear(&mut child, lowered, steps, Some(run), terminal)
         }
-        hear(
-            &mut child,
-            lowered,
-            steps,
-            command.map(|(run, _)| run),
-            terminal,
-        )
+        Then::Becomes(run, first) => hear_first(&mut child, lowered, steps, run, first),
+        Then::Waits | Then::Stops => hear(&mut child, lowered, steps, None, None),
     });
     drop(held_groups);
     // Until here the child may use what this frame holds.
@@ -614,17 +649,54 @@ fn hear(
     }
 }
 
+/// The same of a child that becomes the command: it says nothing but which step failed, and when it
+/// has executed the command its end of the socket is closed.
+fn hear_first(
+    child: &mut Child,
+    lowered: &Lowered,
+    steps: &[sandboxlib_core::Step],
+    run: &Run,
+    first: &First,
+) -> Result<(), SpawnError> {
+    let tail = Tail::after(u32::try_from(steps.len()).unwrap_or(u32::MAX - 3));
+    let next = |child: &mut Child| child.first_word().map_err(resources("the control socket"));
+    let mut word = next(child)?;
+    // Held until the command runs.
+    let later = match &mut word {
+        Some((message, file)) if message.kind == kind::LATER => file.take(),
+        _ => None,
+    };
+    if later.is_some() {
+        word = next(child)?;
+    }
+    let failure = word.map(|(message, _)| message).or_else(|| first.failure());
+    match failure {
+        Some(message) => judge(message, lowered, steps, run, tail),
+        None if !first.has_begun() => Err(died()),
+        None => {
+            child.is_the_command();
+            Ok(())
+        }
+    }
+}
+
+fn died() -> SpawnError {
+    SpawnError::new(
+        FailedStep::Died,
+        io::Error::other("it ended without a word"),
+    )
+}
+
 /// The next word of the child, and the descriptor that came with it.
 fn word(child: &mut Child) -> Result<Word, SpawnError> {
     match child.first_word() {
         Ok(Some(word)) => Ok(word),
         Ok(None) => {
-            let source = io::Error::other("it ended without a word");
-            let step = match child.is_guest() {
-                true => FailedStep::Session,
-                false => FailedStep::Died,
-            };
-            Err(SpawnError::new(step, source))
+            let mut error = died();
+            if child.is_guest() {
+                error.step = FailedStep::Session;
+            }
+            Err(error)
         }
         Err(error) => Err(resources("the control socket")(error)),
     }

@@ -45,6 +45,9 @@ pub(crate) mod kind {
     pub(crate) const TERMINAL: u32 = 20;
     /// Init to parent: the command could not have its terminal, because of `errno`.
     pub(crate) const TERMINAL_FAILED: u32 = 21;
+    /// Child to parent, before it becomes the command: here is a descriptor that takes its time to
+    /// close.
+    pub(crate) const LATER: u32 = 16;
     /// Parent to child: the id maps are written; or to init: the terminal is set up.
     pub(crate) const GO: u32 = 5;
     /// Parent to init: send signal `a` to the command.

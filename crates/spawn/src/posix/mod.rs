@@ -75,6 +75,10 @@ impl Script {
         if run.limits != sandboxlib_core::ProcessLimits::default() {
             return Err(unsupported("limits of one command"));
         }
+        if run.as_pid_1 {
+            let why = "this system has no process id namespaces";
+            return Err(crate::prepared::no_first_process(why));
+        }
         start::start(&self.actions, &self.script.steps, run)
     }
 

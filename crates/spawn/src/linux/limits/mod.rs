@@ -46,14 +46,21 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    pub(super) fn new(limits: &TreeLimits, groups: Groups, tmpfs: &[CString], init: u32) -> Self {
+    /// `init` is the first process; whether it is counted too says `is_the_command`.
+    pub(super) fn new(
+        limits: &TreeLimits,
+        groups: Groups,
+        tmpfs: &[CString],
+        init: u32,
+        is_the_command: bool,
+    ) -> Self {
         let limits = limits.clone();
         let init = libc::pid_t::try_from(init).unwrap_or(0);
         let looks = Self::would_look(&limits);
         Self {
             limits,
             groups,
-            tree: Tree::new(init),
+            tree: Tree::new(init).counting_the_first(is_the_command),
             init,
             tmpfs: Mounts::new(tmpfs),
             looks,

@@ -16,7 +16,7 @@ const ROUNDS: u32 = 500;
 /// What was found at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Survey {
-    /// Processes and threads, without the init program.
+    /// Processes and threads, without the init program if there is one.
     pub(super) tasks: u64,
     /// What several processes share is counted for each, so this is never less than what they
     /// use.
@@ -77,6 +77,8 @@ struct Process {
 #[derive(Debug)]
 pub(super) struct Tree {
     root: libc::pid_t,
+    /// Whether the first process is one of those that are counted.
+    counts_root: bool,
     /// Whether procfs lists the children of a process (`CONFIG_PROC_CHILDREN`).
     lists_children: bool,
     /// The own time of each process that was ever seen, and so a lower bound of all time also
@@ -91,11 +93,21 @@ impl Tree {
     pub(super) fn new(root: libc::pid_t) -> Self {
         Self {
             root,
+            counts_root: false,
             lists_children: whole("/proc/thread-self/children").is_some(),
             seen: HashMap::new(),
             gone: (0, 0),
             found: Vec::new(),
         }
+    }
+
+    pub(super) fn counting_the_first(mut self, counts: bool) -> Self {
+        self.counts_root = counts;
+        self
+    }
+
+    fn counts(&self, process: &Process) -> bool {
+        self.counts_root || process.pid != self.root
     }
 
     /// Looks at all processes, or at so many that there are more tasks than `most`: where processes
@@ -115,7 +127,7 @@ impl Tree {
             living.0 += process.own.0 + process.waited.0;
             living.1 += process.own.1 + process.waited.1;
             alive.insert((process.pid, process.began), process.own);
-            if process.pid == self.root {
+            if !self.counts(process) {
                 continue;
             }
             survey.tasks += process.threads;
@@ -148,7 +160,7 @@ impl Tree {
     /// those that share it. It takes far longer, and says nothing of processes that the caller
     /// may not look into.
     pub(super) fn exact_memory(&self) -> Memory {
-        let found = self.found.iter().filter(|p| p.pid != self.root);
+        let found = self.found.iter().filter(|p| self.counts(p));
         found.fold(Memory::default(), |sum, process| {
             // Until it executes something, a child of vfork has no memory of its own.
             if process.parent != self.root && same_memory(process.pid, process.parent) {

@@ -1,0 +1,239 @@
+//! The command as the first process of its namespace ([`Run::as_pid_1`]): what the init program
+//! does for a command otherwise, done by the child that becomes it.
+
+use core::cell::Cell;
+use core::ffi::CStr;
+use core::ptr;
+use std::ffi::CString;
+use std::sync::Arc;
+
+use sandboxlib_core::SpawnError;
+
+use super::exec::{self, Refusal};
+use super::lower::Filter;
+use super::order::Words;
+use super::pass;
+use super::raw::{self, Errno, Fd, nr};
+use super::wire::{Message, kind, problem};
+use super::{Ready, rlimits};
+use crate::prepared::no_first_process;
+use crate::run::Run;
+
+/// All that the child needs to become the command. It lives as [`Birth`](super::setup::Birth) does.
+pub(super) struct First {
+    candidates: Vec<*const u8>,
+    argv: Vec<*const u8>,
+    envp: Vec<*const u8>,
+    cwd: CString,
+    limits: CString,
+    filter: Option<Arc<Filter>>,
+    /// What the pointers lead to.
+    _words: Words,
+    /// What failed; kind 0 if nothing has yet.
+    failure: Cell<Message>,
+    /// Whether there was nothing left to do but to execute the command.
+    begun: Cell<bool>,
+}
+
+impl First {
+    pub(super) fn new(ready: &Ready, run: &Run, limits: &CStr) -> Result<Self, SpawnError> {
+        if !ready.lowered.namespaces.pid {
+            return Err(no_first_process("there is no process id namespace"));
+        }
+        if run.tty.is_some() {
+            return Err(no_first_process("there is nobody to open its terminal"));
+        }
+        let words = Words::of(run)?;
+        let pointers = |list: &[CString], end: &[*const u8]| {
+            let pointers = list.iter().map(|string| string.as_ptr().cast());
+            pointers.chain(end.iter().copied()).collect()
+        };
+        Ok(Self {
+            candidates: pointers(&words.candidates, &[]),
+            argv: pointers(&words.args, &[ptr::null()]),
+            envp: pointers(&words.env, &[ptr::null()]),
+            cwd: words.cwd.clone(),
+            limits: limits.to_owned(),
+            filter: ready.lowered.filter.clone(),
+            _words: words,
+            failure: Cell::new(Message::new(0)),
+            begun: Cell::new(false),
+        })
+    }
+
+    /// What failed, of a child that has executed something or ended.
+    pub(super) fn failure(&self) -> Option<Message> {
+        Some(self.failure.get()).filter(|failure| failure.kind != 0)
+    }
+
+    /// Whether such a child has come as far as executing the command.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.get()
+    }
+
+    /// The child becomes the command, or leaves why not and ends.
+    ///
+    /// `later` is a descriptor that takes its time to close: exec would wait for it, so the parent
+    /// gets it.
+    pub(super) fn become_command(&self, control: Fd, later: Fd) -> ! {
+        if stays_open(later) {
+            // Where the parent cannot have it, it is closed here.
+            let _ = pass::send_with(control, &Message::new(kind::LATER), later);
+            raw::close(later);
+        }
+        let failure = match self.prepare(control) {
+            Ok(()) => self.execute(),
+            Err((kind, errno)) => {
+                let mut failure = Message::new(kind);
+                failure.errno = errno;
+                failure
+            }
+        };
+        // A filter may allow nothing by which it could be sent, and the memory is the parent's.
+        self.failure.set(failure);
+        raw::exit(127)
+    }
+
+    fn prepare(&self, control: Fd) -> Result<(), (u32, Errno)> {
+        const SIG_SETMASK: usize = 2;
+        const PR_SET_PDEATHSIG: usize = 1;
+        // struct kernel_sigaction: handler SIG_DFL, no flags, no restorer, empty mask.
+        let default = [0usize; 4];
+        for signal in 1..=64 {
+            let args = [signal, default.as_ptr() as usize, 0, 8, 0, 0];
+            // SAFETY: the pointer is to a live array of the structure's size, and this process has
+            // dispositions of its own. It fails for SIGKILL and SIGSTOP, which have no other.
+            let _ = unsafe { raw::call(nr::RT_SIGACTION, args) };
+        }
+        let none: u64 = 0;
+        let args = [SIG_SETMASK, &raw const none as usize, 0, 8, 0, 0];
+        // SAFETY: a pointer to a live mask of 8 bytes.
+        let _ = unsafe { raw::call(nr::RT_SIGPROCMASK, args) };
+        // SAFETY: the string is NUL-terminated.
+        unsafe { raw::call(nr::CHDIR, [self.cwd.as_ptr() as usize, 0, 0, 0, 0, 0]) }
+            .map_err(|errno| (kind::CWD_FAILED, errno))?;
+        // SAFETY: the string is NUL-terminated.
+        unsafe { rlimits::set(self.limits.as_ptr().cast()) }
+            .map_err(|errno| (kind::LIMITS_FAILED, errno))?;
+        // The last that a change of ids would undo.
+        // SAFETY: numbers alone.
+        unsafe {
+            raw::call(
+                nr::PRCTL,
+                [PR_SET_PDEATHSIG, libc::SIGKILL as usize, 0, 0, 0, 0],
+            )
+        }
+        .map_err(|errno| (kind::REFUSED, errno))?;
+        if is_over(control) {
+            // The caller is gone already, and no signal will come for it.
+            raw::exit(127);
+        }
+        Ok(())
+    }
+
+    fn execute(&self) -> Message {
+        let mut failure = Message::new(0);
+        let mut bound = false;
+        // Where the command is looked for needs calls that a filter may close.
+        let looks = self.filter.as_ref().is_none_or(|filter| filter.leaves_init);
+        let attempt = |path: *const u8| {
+            if !bound {
+                self.bind()?;
+                bound = true;
+            }
+            self.begun.set(true);
+            let args = [
+                path as usize,
+                self.argv.as_ptr() as usize,
+                self.envp.as_ptr() as usize,
+                0,
+                0,
+                0,
+            ];
+            // SAFETY: null-terminated arrays of NUL-terminated strings, which the parent keeps.
+            let done = unsafe { raw::call(nr::EXECVE, args) };
+            match done.err().unwrap_or(0) {
+                errno if looks => Err::<core::convert::Infallible, _>(Refusal::Exec(errno)),
+                errno => Err(Refusal::Other {
+                    kind: kind::EXEC_FAILED,
+                    errno,
+                }),
+            }
+        };
+        let (list, count) = (self.candidates.as_ptr(), self.candidates.len());
+        // SAFETY: a list of that many strings.
+        let never = unsafe { exec::exec_first(list, count, &mut failure, attempt) };
+        if let Some(never) = never {
+            match never {}
+        }
+        if failure.kind == kind::EXEC_FAILED && failure.a == 0 {
+            failure.a = problem::OTHER;
+        }
+        failure
+    }
+
+    /// Loads the filter.
+    fn bind(&self) -> Result<(), Refusal> {
+        const SET_MODE_FILTER: usize = 1;
+        /// `struct sock_fprog` (seccomp(2)).
+        #[repr(C)]
+        struct Program {
+            len: u16,
+            instructions: *const u8,
+        }
+        let Some(filter) = &self.filter else {
+            return Ok(());
+        };
+        let program = Program {
+            len: filter.len(),
+            instructions: filter.instructions.as_ptr(),
+        };
+        let at = ptr::from_ref(&program) as usize;
+        // SAFETY: the structure is live for the call, and leads to as many instructions as it
+        // says, 8 bytes each. The kernel copies and checks them.
+        unsafe { raw::call(nr::SECCOMP, [SET_MODE_FILTER, 0, at, 0, 0, 0]) }
+            .map(drop)
+            .map_err(|errno| Refusal::Other {
+                kind: kind::FILTER_FAILED,
+                errno,
+            })
+    }
+}
+
+/// Whether exec leaves the descriptor open.
+fn stays_open(fd: Fd) -> bool {
+    let args = [raw::arg(fd), libc::F_GETFD as usize, 0, 0, 0, 0];
+    // SAFETY: numbers alone.
+    let flags = unsafe { raw::call(nr::FCNTL, args) };
+    flags.is_ok_and(|flags| flags & libc::FD_CLOEXEC as usize == 0)
+}
+
+/// Whether the other end of the control socket is closed.
+fn is_over(control: Fd) -> bool {
+    const POLLIN: i16 = 1;
+    #[repr(C)]
+    struct PollFd {
+        fd: Fd,
+        events: i16,
+        revents: i16,
+    }
+    let mut polled = PollFd {
+        fd: control,
+        events: POLLIN,
+        revents: 0,
+    };
+    // struct timespec: no time at all.
+    let now = [0u64; 2];
+    let args = [
+        &raw mut polled as usize,
+        1,
+        &raw const now as usize,
+        0,
+        8,
+        0,
+    ];
+    // SAFETY: pointers to live structures.
+    let ready = unsafe { raw::call(nr::PPOLL, args) };
+    // The parent says nothing at this time.
+    ready == Ok(1)
+}
