@@ -2,25 +2,22 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::ffi::{CStr, OsStr};
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use sandboxlib_core::{
-    ExecProblem, FailedStep, IdRange, MapWriter, NamespaceSet, ProcessLimits, SpawnError,
-};
+use sandboxlib_core::{FailedStep, IdRange, MapWriter, NamespaceSet, ProcessLimits, SpawnError};
 
 use super::control::{Control, Word};
 use super::dumpable::Dumpable;
 use super::first::First;
 use super::limits::{Groups, Monitor, Urgent, go_first, nice};
 use super::lower::{Lowered, map_text, process_limits};
-use super::ops::{Action, Call, Op};
+use super::ops::Call;
 use super::order::Order;
 use super::passing::{Moves, Passing, above, duplicate};
 use super::pool::{Pool, was_gone};
@@ -28,13 +25,14 @@ use super::process::{Child, Host};
 use super::setup::{self, Birth, Entry, Tail};
 use super::stack::Stack;
 use super::template::Template;
-use super::terminal::{self, Terminal};
-use super::wire::{Message, kind, problem};
+use super::terminal::Terminal;
+use super::wire::{Message, kind};
 use super::{Ready, init, raw};
 use crate::ask::{From, ask};
 use crate::prepared::no_first_process;
 use crate::run::Run;
 use crate::words::text;
+use judge::{groups_error, judge};
 
 /// Starts a command in a sandbox of its own: one that stands ready, if there is any that suits.
 pub(super) fn start(ready: &Ready, pool: Option<&Pool>, run: &Run) -> Result<Child, SpawnError> {
@@ -702,128 +700,6 @@ fn word(child: &mut Child) -> Result<Word, SpawnError> {
     }
 }
 
-/// What the last word before the command runs says about it.
-fn judge(
-    mut message: Message,
-    lowered: &Lowered,
-    steps: &[sandboxlib_core::Step],
-    run: &Run,
-    tail: Tail,
-) -> Result<(), SpawnError> {
-    match message.kind {
-        kind::STARTED | kind::READY => Ok(()),
-        kind::TERMINAL_FAILED => {
-            let source = io::Error::from_raw_os_error(message.errno);
-            Err(terminal::failed(source))
-        }
-        kind::EXEC_FAILED => Err(exec_error(&message, run)),
-        kind::FILTER_FAILED => {
-            message.a = lowered.filter.as_ref().map_or(tail.init, |f| f.step);
-            message.b = Call::Seccomp as u32;
-            Err(step_error(&message, tail, steps, run))
-        }
-        kind::WALL_FAILED => {
-            message.a = lowered.wall_step().unwrap_or(tail.init);
-            message.b = Call::LandlockRestrict as u32;
-            Err(step_error(&message, tail, steps, run))
-        }
-        // The command's own, which are no step.
-        kind::LIMITS_FAILED if lowered.limits.is_none() => {
-            let source = io::Error::from_raw_os_error(message.errno);
-            Err(resources("the limits of the command")(source))
-        }
-        kind::LIMITS_FAILED => {
-            message.a = lowered.limits.as_ref().map_or(tail.init, |(_, step)| *step);
-            message.b = Call::FileLimit as u32;
-            Err(step_error(&message, tail, steps, run))
-        }
-        kind::CWD_FAILED => {
-            message.a = tail.cwd;
-            Err(step_error(&message, tail, steps, run))
-        }
-        kind::STREAMS_FAILED => {
-            message.a = tail.streams;
-            Err(step_error(&message, tail, steps, run))
-        }
-        kind::REFUSED if message.errno == 0 => {
-            let source = io::Error::from(io::ErrorKind::ResourceBusy);
-            Err(resources(
-                "a place among the commands of the sandbox, which has 256",
-            )(source))
-        }
-        kind::REFUSED => {
-            message.a = tail.init;
-            Err(step_error(&message, tail, steps, run))
-        }
-        _ => Err(step_error(&message, tail, steps, run)),
-    }
-}
-
-/// The control groups could not be made.
-fn groups_error(
-    lowered: &Lowered,
-    steps: &[sandboxlib_core::Step],
-    source: io::Error,
-) -> SpawnError {
-    let enters = |op: &&Op| matches!(op.action, Action::EnterGroups);
-    let index = lowered
-        .ops
-        .iter()
-        .find(enters)
-        .map_or(0, |op| op.step as usize);
-    let step = steps.get(index).cloned();
-    let step = step.map_or(FailedStep::Resources("a control group"), |step| {
-        FailedStep::Script {
-            index,
-            step: Box::new(step),
-            detail: "make a control group",
-        }
-    });
-    SpawnError::new(step, source)
-}
-
-fn exec_error(message: &Message, run: &Run) -> SpawnError {
-    let len = (message.text_len as usize).min(Message::TEXT);
-    let named = || OsStr::from_bytes(message.text.get(..len).unwrap_or_default()).into();
-    let problem = match message.a {
-        problem::NOT_FOUND => ExecProblem::NotFound,
-        problem::NOT_EXECUTABLE => ExecProblem::NotExecutable,
-        problem::INTERPRETER_MISSING => ExecProblem::InterpreterMissing(named()),
-        problem::LOADER_MISSING => ExecProblem::LoaderMissing(named()),
-        problem::BAD_FORMAT => ExecProblem::BadFormat,
-        problem::TOO_LONG => ExecProblem::TooLong,
-        _ => ExecProblem::Other,
-    };
-    let program = run.program.clone().into();
-    SpawnError::new(
-        FailedStep::Exec { program, problem },
-        io::Error::from_raw_os_error(message.errno),
-    )
-}
-
-fn step_error(
-    message: &Message,
-    tail: Tail,
-    steps: &[sandboxlib_core::Step],
-    run: &Run,
-) -> SpawnError {
-    let index = message.a as usize;
-    let step = if let Some(step) = steps.get(index) {
-        let detail = Call::name(message.b);
-        FailedStep::Script {
-            index,
-            step: Box::new(step.clone()),
-            detail,
-        }
-    } else if message.a == tail.cwd {
-        FailedStep::WorkingDirectory(run.cwd.clone())
-    } else if message.a == tail.streams {
-        FailedStep::Streams
-    } else {
-        FailedStep::Init
-    };
-    SpawnError::new(step, io::Error::from_raw_os_error(message.errno))
-}
-
+mod judge;
 #[cfg(test)]
 mod properties;

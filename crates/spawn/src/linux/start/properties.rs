@@ -1,9 +1,12 @@
 //! Whatever the child or the init program might send, the parent makes an error of it that names
 //! something.
 
-use proptest::prelude::*;
-use sandboxlib_core::Step;
+use std::os::unix::ffi::OsStrExt as _;
 
+use proptest::prelude::*;
+use sandboxlib_core::{ExecProblem, Step};
+
+use super::judge::{exec_error, step_error};
 use super::*;
 use crate::ending::decode;
 
