@@ -199,3 +199,27 @@ fn a_hundred_megabytes_come_through_unchanged() {
         bytes.len()
     );
 }
+
+/// What run-sandbox has read and planned with is of no use while it waits.
+#[test]
+fn who_waits_for_long_is_small() {
+    let Some(root) = TinyRoot::new() else { return };
+    let mut child =
+        RunSandbox::new(root.path()).start_sh("trap 'exit 3' TERM; while :; do sleep 0.1; done");
+    let status = format!("/proc/{}/status", child.id());
+    let kib = |key: &str| {
+        let text = fs::read_to_string(&status).unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(key))
+            .unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let small = || (2 * kib("VmRSS:") < kib("VmHWM:")).then_some(());
+    let small = watch::within(Duration::from_secs(20), small);
+    let sizes = (kib("VmRSS:"), kib("VmHWM:"));
+    // The pages that were given back are there again when they are needed.
+    watch::signal(child.id(), "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    assert!(small.is_some(), "{sizes:?}");
+}

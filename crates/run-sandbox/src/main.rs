@@ -348,6 +348,9 @@ fn say_limit(outcome: &Outcome, wall: Option<Duration>, then: &str) {
     }
 }
 
+/// What a run takes that is worth being small for.
+const LONG: Duration = Duration::from_millis(200);
+
 fn start_and_wait(prepared: &sandboxlib::Prepared, run: &Run) -> Result<Outcome, Failure> {
     let mut command = prepared.command(&run.program);
     command.args(&run.arguments);
@@ -364,6 +367,7 @@ fn start_and_wait(prepared: &sandboxlib::Prepared, run: &Run) -> Result<Outcome,
     } else if counts_output {
         command.stdout(Stdio::Piped).stderr(Stdio::Piped);
     }
+    sandboxlib::spawn::shed_program_pages_after(LONG);
     // From here on no signal is lost: it waits until there is a command to give it to.
     sandboxlib::spawn::block_signals(SIGNALS_TO_FORWARD)
         .map_err(|e| format!("cannot block signals: {}", settings::system(&e)))?;

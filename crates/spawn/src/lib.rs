@@ -45,7 +45,8 @@ pub use signals::block_signals;
 pub use streams::{Gathered, Quota, RelayEvent, Stream};
 pub use system::{
     Child, HostView, OS, Relay, Session, Signaller, diagnose, diagnose_command, doctor, facts,
-    is_system_call, peer_uid, receive_with_fds, send_with_fds, system_calls_but,
+    is_system_call, peer_uid, receive_with_fds, send_with_fds, shed_program_pages_after,
+    system_calls_but,
 };
 pub use tty::{Tty, WindowSize, restore_terminal};
 

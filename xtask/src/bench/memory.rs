@@ -14,6 +14,8 @@ use crate::{Result, repo};
 /// A command that is there until it is killed.
 const COMMAND: [&str; 2] = ["/bin/sleep", "600"];
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What stays does so when nothing has happened for a while.
+const SETTLED: Duration = Duration::from_secs(1);
 
 pub(super) fn measure(place: &Place) -> Result<Vec<Memory>> {
     let mut found = of(CLI, &cli_line(place, &[], 0, &COMMAND))?;
@@ -36,10 +38,11 @@ fn of(name: &str, line: &[OsString]) -> Result<Vec<Memory>> {
     let found = loop {
         let family = family(child.id())?;
         if family.iter().any(|p| p.name == "sleep") {
-            break Ok(family);
+            sleep(SETTLED);
+            break self::family(child.id());
         }
         if began.elapsed() > PATIENCE || child.try_wait()?.is_some() {
-            break Err(format!("{name}: no sandbox to look at"));
+            break Err(format!("{name}: no sandbox to look at").into());
         }
         sleep(Duration::from_millis(20));
     };

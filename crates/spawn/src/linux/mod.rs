@@ -34,6 +34,7 @@ mod rights;
 mod rlimits;
 mod session;
 mod setup;
+mod shed;
 mod sockets;
 mod stack;
 mod start;
@@ -58,6 +59,7 @@ pub use process::Child;
 pub use relay::Relay;
 pub use rights::{peer_uid, receive_with_fds, send_with_fds};
 pub use session::Session;
+pub use shed::shed_program_pages_after;
 pub use view::HostView;
 
 use crate::run::Run;

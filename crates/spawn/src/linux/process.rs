@@ -19,6 +19,7 @@ use super::control::{Control, Signaller, Word};
 use super::limits::{self, Monitor, Urgent};
 use super::poll::{self, Interest};
 use super::pool;
+use super::shed;
 use super::wire::{Used, kind};
 use crate::ending::{self, decode, duration};
 use crate::streams::{Ends, Gathered, Sink, Stream, Tap, Wish};
@@ -448,6 +449,7 @@ impl Child {
             signals => Some(poll::SignalFd::new(signals)?),
         };
         let mut urgent = None;
+        let mut sheds = shed::due();
         let outcome = loop {
             // Without a gap: whoever lets others go first among thousands has to wait for all.
             if looks && urgent.is_none() {
@@ -475,9 +477,14 @@ impl Child {
                     _ => -1,
                 }),
             ];
+            if sheds.is_some_and(|at| at <= Instant::now()) {
+                sheds = None;
+                shed::shed();
+            }
             let left = self
                 .next_look()
                 .into_iter()
+                .chain(sheds)
                 .chain(console.as_ref().and_then(|c| c.due()))
                 .chain(until)
                 .min()
