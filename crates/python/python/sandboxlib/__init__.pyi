@@ -102,12 +102,12 @@ class ConfigError(SandboxError, ValueError): ...
 class WorkingDirectoryError(StartError):
     filename: Optional[str]
 
-class ExecError(SandboxError, OSError):  # type: ignore[misc]
+class ExecError(SandboxError, OSError):
     message: str
     def __init__(self, message: str, errno: Optional[int] = ..., filename: Optional[str] = ...) -> None: ...
 
-class CommandNotFoundError(ExecError, FileNotFoundError): ...  # type: ignore[misc]
-class CommandPermissionError(ExecError, PermissionError): ...  # type: ignore[misc]
+class CommandNotFoundError(ExecError, FileNotFoundError): ...
+class CommandPermissionError(ExecError, PermissionError): ...
 
 class TimeoutExpired(SandboxError, subprocess.TimeoutExpired):
     result: Optional[Result]
