@@ -18,7 +18,7 @@ use sandboxlib_seccomp::{Arch, Program, compile};
 use super::mounting::{NODEV, NOEXEC, NOSUID, RDONLY};
 use super::ops::{Action, Entry, From, FsOption, Layer, Op, Protection};
 use super::sys::{self, Asked};
-use super::{facts, landlock};
+use super::{facts, landlock, shared};
 use crate::words::text;
 
 /// A script that is ready to be run as often as asked.
@@ -35,6 +35,8 @@ pub(super) struct Lowered {
     pub(super) close_range: bool,
     /// Whether this is a kernel from before mount_setattr(2), or is to be taken for one.
     pub(super) old: bool,
+    /// Whether the command may unmount.
+    pub(super) keeps_admin: bool,
     /// The system call filter of the command.
     pub(super) filter: Option<Arc<Filter>>,
     /// The limits of all processes together.
@@ -130,6 +132,7 @@ pub(super) fn lower(script: &ChildScript) -> Result<Lowered, SpawnError> {
             close_range: sys::has(Asked::CloseRange),
             // Asked each time: a filter may have come since, and it is a call that does nothing.
             old: !sys::has(Asked::MountSetAttr),
+            keeps_admin: shared::keeps_admin(script),
             filter: None,
             tree: None,
             tmpfs: Vec::new(),
@@ -139,6 +142,7 @@ pub(super) fn lower(script: &ChildScript) -> Result<Lowered, SpawnError> {
         step: 0,
         sources: 0,
         overlays: 0,
+        shared: shared::steps(script),
         scratch: needs_scratch(script),
         closes_namespaces: closes_namespaces(script),
     };
@@ -250,6 +254,8 @@ struct Lowering {
     sources: usize,
     /// How many overlays there are so far.
     overlays: usize,
+    /// The steps of the tmpfs mounts that share one file system.
+    shared: Vec<u32>,
     scratch: bool,
     closes_namespaces: bool,
 }
@@ -405,6 +411,14 @@ impl Lowering {
             },
             PlanStep::Tmpfs { to, size, mode } => {
                 self.lowered.tmpfs.push(relative(to)?);
+                if self.shared.contains(&self.step) {
+                    self.op(Action::SharedTmpfs {
+                        name: text(self.step.to_string())?,
+                        mode: *mode,
+                        to: relative(to)?,
+                    });
+                    return Ok(());
+                }
                 let mut options = vec![FsOption {
                     key: c"mode",
                     value: octal(*mode)?,

@@ -31,6 +31,7 @@ mod reopen;
 mod rights;
 mod session;
 mod setup;
+mod shared;
 mod sockets;
 mod stack;
 mod start;

@@ -37,6 +37,8 @@ pub(super) struct Tree<'a> {
     root: Fd,
     /// A private tmpfs out of sight, from which masks, dead sockets and files with data are bound.
     scratch: Fd,
+    /// The tmpfs of which others are directories.
+    shared: Fd,
     /// Whether attributes are set by remounting.
     remounts: bool,
     /// The sources of binds, cloned and not yet attached.
@@ -49,6 +51,7 @@ impl<'a> Tree<'a> {
             source: -1,
             root: -1,
             scratch: -1,
+            shared: -1,
             remounts: false,
             sources,
         }
@@ -78,6 +81,7 @@ impl<'a> Tree<'a> {
                 to,
                 attributes,
             } => self.file_system(kind, options, to, *attributes),
+            Action::SharedTmpfs { name, mode, to } => self.shared_tmpfs(name, *mode, to),
             Action::Shadow { at, mode, entries } => self.shadow(at, mode, entries),
             Action::Overlay { at, .. } => self.overlay(at, action),
             Action::File {
@@ -200,6 +204,23 @@ impl<'a> Tree<'a> {
         }
         let mount = fs.mount(attributes)?;
         self.attach(mount.fd(), to)
+    }
+
+    /// See [`super::shared`]. The first one lies on top of the file system of which all are
+    /// directories: what is attached at one place twice is stacked.
+    fn shared_tmpfs(&mut self, name: &CStr, mode: u32, to: &CStr) -> Result<()> {
+        let target = sys::open_beneath(self.root, to)?;
+        if self.shared < 0 {
+            let fs = NewFs::open(c"tmpfs")?;
+            fs.option(c"mode", c"0700")?;
+            let mount = fs.mount(NOSUID | NODEV)?;
+            sys::attach(mount.fd(), target.fd())?;
+            self.shared = mount.leak();
+        }
+        sys::mkdir(self.shared, name, mode).named(Call::MkDir)?;
+        // A clone has the attributes of what it is cloned from.
+        let tree = sys::clone_tree(self.shared, name, false)?;
+        sys::attach(tree.fd(), target.fd())
     }
 
     /// See [`sandboxlib_mount::PlanStep::Shadow`]. The covered directory stays reachable by its

@@ -60,6 +60,13 @@ pub(super) enum Action {
         to: CString,
         attributes: u64,
     },
+    /// A tmpfs that is a directory of the one that all of these share (see [`super::shared`]).
+    SharedTmpfs {
+        /// The name of the directory.
+        name: CString,
+        mode: u32,
+        to: CString,
+    },
     Shadow {
         at: CString,
         mode: CString,

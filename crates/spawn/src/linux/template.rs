@@ -90,6 +90,7 @@ impl Lowered {
             slots: 0,
             close_range: self.close_range,
             old: self.old,
+            keeps_admin: self.keeps_admin,
             filter: self.filter.clone(),
             tree: self.tree.clone(),
             tmpfs: self.tmpfs.clone(),
@@ -114,7 +115,7 @@ fn split(lowered: &Lowered) -> Option<(Vec<Op>, Vec<Op>)> {
     if lowered.old || !set.mount || !set.pid || by_helpers || !pivots {
         return None;
     }
-    if keeps_admin(lowered) {
+    if lowered.keeps_admin {
         return None;
     }
     let mut parts = Parts {
@@ -214,6 +215,11 @@ impl<'a> Parts<'a> {
                     }
                 }
             }
+            Action::SharedTmpfs { to, .. } => {
+                self.not_covering(to)?;
+                self.fresh.push(to);
+                Place::Run
+            }
             Action::Bind { from, to, .. } => {
                 if let (From::Held(slot), b"dev/null") = (from, to.as_bytes()) {
                     self.has_null = self.null == Some(*slot);
@@ -300,21 +306,6 @@ fn sealed(ops: &[Op]) -> Vec<&CString> {
             _ => None,
         })
         .collect()
-}
-
-/// Whether the command may unmount. Without a step that takes capabilities away it keeps what the
-/// caller has.
-fn keeps_admin(lowered: &Lowered) -> bool {
-    const SYS_ADMIN: u64 = 1 << 21;
-    lowered
-        .ops
-        .iter()
-        .rev()
-        .find_map(|op| match op.action {
-            Action::Capabilities(keep) => Some(keep & SYS_ADMIN != 0),
-            _ => None,
-        })
-        .unwrap_or(true)
 }
 
 /// The map `INSIDE OUTSIDE COUNT` with each id where it is outside.
@@ -464,9 +455,10 @@ mod tests {
         let lowered = lower(&script("/", mounts, CapSet::EMPTY)).unwrap();
         let (_, rest) = split(&lowered)?;
         let mounts = rest.iter().filter_map(|op| match &op.action {
-            Action::FileSystem { to, .. } | Action::Bind { to, .. } | Action::Seal { at: to } => {
-                Some(to.to_str().unwrap().to_owned())
-            }
+            Action::FileSystem { to, .. }
+            | Action::SharedTmpfs { to, .. }
+            | Action::Bind { to, .. }
+            | Action::Seal { at: to } => Some(to.to_str().unwrap().to_owned()),
             Action::MakeDir { parent, name, .. } => {
                 let [parent, name] = [parent, name].map(|s| s.to_str().unwrap());
                 Some(format!("{parent}/{name}"))
