@@ -104,7 +104,7 @@ impl<'a> Tree<'a> {
                 target,
             } => self.make(parent, Call::SymLink, |dir| sys::symlink(target, dir, name)),
             Action::Seal { at } => self.seal(at),
-            Action::Protect { at, how } => self.protect(at, *how),
+            Action::Protect { at, parts } => self.protect(at, parts),
             Action::Stand => self.stand(),
             Action::TryOverlay => overlay::try_out(),
             Action::PivotRoot => self.pivot_root(),
@@ -329,20 +329,46 @@ impl<'a> Tree<'a> {
         self.make_read_only(mount.fd())
     }
 
-    fn protect(&self, at: &CStr, how: Protection) -> Result<()> {
-        let target = match sys::open_beneath(self.root, at) {
-            Ok(target) => target,
-            // Which of these files there are depends on how the kernel was configured.
-            Err(Failed { errno: ENOENT, .. }) => return Ok(()),
-            Err(other) => return Err(other),
-        };
-        let tree = match how {
-            Protection::ReadOnly => sys::clone_tree(target.fd(), c"", true)?,
-            // A device on a mount that knows no devices answers EACCES to everybody.
-            Protection::Mask => sys::clone_tree(AT_FDCWD, c"/dev/null", true)?,
-        };
-        self.set_attributes(tree.fd(), RDONLY | NOSUID | NODEV | NOEXEC)?;
-        sys::attach(tree.fd(), target.fd())
+    /// Which of the parts there are depends on how the kernel was configured; their names are names
+    /// in the procfs itself, where nothing is a link. What masks them is /dev/null: a device on a
+    /// mount that knows no devices answers EACCES to everybody.
+    fn protect(&self, at: &CStr, parts: &[(&CStr, Protection)]) -> Result<()> {
+        const ATTRIBUTES: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
+        let procfs = sys::open_beneath(self.root, at)?;
+        // One mask is cloned from the other, with its attributes. One for which there is nothing
+        // to be masked waits for the next part: to close what has never been attached takes the
+        // kernel longer than all of the rest.
+        let mut mask: Option<Held> = None;
+        let mut used = true;
+        for (name, how) in parts {
+            if *how == Protection::ReadOnly {
+                match sys::clone_tree(procfs.fd(), name, false) {
+                    Ok(tree) => {
+                        self.set_attributes(tree.fd(), ATTRIBUTES)?;
+                        sys::attach_at(tree.fd(), procfs.fd(), name)?;
+                    }
+                    Err(Failed { errno: ENOENT, .. }) => {}
+                    Err(other) => return Err(other),
+                }
+                continue;
+            }
+            let next = match mask.take() {
+                Some(spare) if !used => spare,
+                Some(other) => sys::clone_tree(other.fd(), c"", false)?,
+                None => {
+                    let first = sys::clone_tree(AT_FDCWD, c"/dev/null", true)?;
+                    self.set_attributes(first.fd(), ATTRIBUTES)?;
+                    first
+                }
+            };
+            used = match sys::attach_at(next.fd(), procfs.fd(), name) {
+                Ok(()) => true,
+                Err(Failed { errno: ENOENT, .. }) => false,
+                Err(other) => return Err(other),
+            };
+            mask = Some(next);
+        }
+        Ok(())
     }
 
     fn pivot_root(&self) -> Result<()> {

@@ -241,8 +241,8 @@ impl<'a> Parts<'a> {
                 true => Place::Run,
                 false => Place::Template,
             },
-            Action::Protect { how, .. } => {
-                self.masks |= *how == Protection::Mask;
+            Action::Protect { parts, .. } => {
+                self.masks |= parts.iter().any(|(_, how)| *how == Protection::Mask);
                 Place::Run
             }
             // What is written to is each run's own, and the host is out of sight by then; another
