@@ -491,6 +491,10 @@ mod tests {
             left(vec![tmpfs("/tmp"), dir("/tmp/a")]),
             list(&["tmp", "tmp/a"])
         );
+        // So are those that share a file system.
+        let two = vec![tmpfs("/tmp"), bind("/usr"), tmpfs("/run"), dir("/run/a")];
+        assert_eq!(left(two), list(&["tmp", "run", "run/a"]));
+        assert_eq!(left(vec![tmpfs("/a/b"), tmpfs("/c"), bind("/a")]), None);
         // The host is out of sight by then.
         assert_eq!(
             left(vec![tmpfs("/tmp"), dir("/tmp/a"), bind("/tmp/a")]),

@@ -79,3 +79,30 @@ fn used(mount: &File) -> u64 {
     let block = stat.f_bsize as u64;
     (stat.f_blocks - stat.f_bfree).saturating_mul(block)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_counts_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut paths = Vec::new();
+        for name in ["a", "b"] {
+            let path = dir.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            let path = path.into_os_string().into_encoded_bytes();
+            paths.push(CString::new(path.get(1..).unwrap()).unwrap());
+        }
+        paths.push(c"proc".into());
+        let init = libc::pid_t::try_from(std::process::id()).unwrap();
+        let found = open(init, &paths);
+        let devices = [dir.path(), "/proc".as_ref()]
+            .map(|path: &std::path::Path| std::fs::metadata(path).unwrap().dev());
+        let found: Vec<u64> = found
+            .iter()
+            .map(|mount| mount.metadata().unwrap().dev())
+            .collect();
+        assert_eq!(found, devices);
+    }
+}
