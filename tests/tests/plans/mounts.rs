@@ -23,10 +23,10 @@ pub(crate) struct Line {
 pub(crate) enum Of {
     /// A part of a file system of the host: its device, and the path in it.
     Host(String, PathBuf),
-    /// A new file system of this type.
+    /// A new file system of this type, or a directory of the one that several share: of what they
+    /// have in common nothing can be seen.
     New(String),
-    /// A part of a tmpfs that the executor has put out of sight. `data`, or `mask-`something. Those that share
-    /// a file system are each a new one: they have nothing in common that can be seen.
+    /// A part of a tmpfs that the executor has put out of sight. `data`, or `mask-`something.
     Scratch(String),
 }
 
