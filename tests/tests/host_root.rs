@@ -231,6 +231,71 @@ fn the_hidden_places_can_be_used_and_leave_nothing() {
     }
 }
 
+/// What is renamed or linked from one of them to another is on another mount, also where they share
+/// a file system.
+#[test]
+fn the_private_places_are_mounts_apart() {
+    if !Path::new("/usr/bin/perl").exists() {
+        return skip("no perl on this host");
+    }
+    let places = "/home /run /tmp /var/log /var/tmp /dev/shm";
+    // The caller's home has its name there in any case.
+    let homes = sandboxlib::spawn::caller_homes();
+    let with_home = |place: &&str| homes.iter().any(|home| home.starts_with(place));
+    let known: Vec<&str> = places.split(' ').filter(with_home).collect();
+    let known = known.join(" ");
+    let script = "use Errno; my @p = split / /, $ARGV[0]; my %home = map { $_, 1 } split / /, $ARGV[1]; \
+                  for my $p (@p) { \
+                      opendir(my $d, $p) or die \"$p: $!\"; \
+                      my @in = grep { !/^\\.\\.?$/ } readdir $d; \
+                      @in and !$home{$p} and die \"$p has @in\"; \
+                      my ($up, $way) = map { join \":\", (stat $_)[0, 1] } \"$p/..\", $p =~ s|/[^/]*$|/|r; \
+                      $up eq $way or die \"$p/.. is $up and not $way\"; \
+                  } \
+                  for my $p (@p) { for my $q (@p) { \
+                      next if $p eq $q; \
+                      open(my $f, \">\", \"$p/a\") or die \"$p: $!\"; \
+                      -e \"$q/a\" and die \"what is in $p is in $q\"; \
+                      rename(\"$p/a\", \"$q/a\") and die \"renamed from $p to $q\"; \
+                      $!{EXDEV} or die \"rename: $!\"; \
+                      link(\"$p/a\", \"$q/a\") and die \"linked from $p to $q\"; \
+                      $!{EXDEV} or die \"link: $!\"; \
+                      unlink \"$p/a\" or die; \
+                  } } \
+                  print \"apart\";";
+    for way in ways() {
+        let done = host(way)
+            .command(&[&"perl", &"-e", &script, &places, &known])
+            .run();
+        assert_eq!(done.good(), "apart", "{way}");
+    }
+}
+
+/// What lies below the first of them has directories for all, and nobody gets there.
+#[test]
+fn what_the_private_places_share_is_out_of_sight() {
+    let Some(way) = ways().first().copied() else {
+        return;
+    };
+    // Both are directories of one file system, or there is nothing to look for.
+    let script = "stat -c %d /tmp /var/log /dev/shm | uniq | wc -l; \
+                  umount -n /tmp 2>/dev/null && echo gone; umount -nl /var/log 2>/dev/null && echo gone; \
+                  touch /tmp/mark; ls -A /run /tmp /var/log";
+    let listed = "1\n/run:\n\n/tmp:\nmark\n\n/var/log:";
+    assert_eq!(host(way).sh(script).good(), listed);
+    // Not as root of a user namespace further in either, where all that is mounted is locked.
+    let inner = format!(
+        "unshare --user --map-root-user --mount sh -c '{script}; \
+         mkdir /tmp/at && mount -n --bind /tmp /tmp/at && ls -A /tmp/at; \
+         mount -n --rbind / /tmp/at && ls -A /tmp/at/var/log; \
+         mount -n --bind / /tmp/at 2>/dev/null && echo bound; true'"
+    );
+    let done = host(way)
+        .options("--allow-nested --seccomp none --uid 1000 --gid 1000")
+        .sh(&inner);
+    assert_eq!(done.good(), format!("{listed}\nat\nmark"));
+}
+
 /// A stream socket that says a word to whoever comes.
 fn talk_to(listener: &UnixListener, sandbox: RunSandbox, socket: &Path) -> (bool, Done) {
     let connect = "use Socket; socket(my $s, PF_UNIX, SOCK_STREAM, 0) or die; \

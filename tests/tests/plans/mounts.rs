@@ -23,7 +23,8 @@ pub(crate) struct Line {
 pub(crate) enum Of {
     /// A part of a file system of the host: its device, and the path in it.
     Host(String, PathBuf),
-    /// A new file system of this type.
+    /// A new file system of this type, or a directory of the one that several share: of what they
+    /// have in common nothing can be seen.
     New(String),
     /// A part of a tmpfs that the executor has put out of sight. `data`, or `mask-`something.
     Scratch(String),
@@ -108,22 +109,51 @@ fn unescaped(field: &[u8]) -> PathBuf {
     OsString::from_vec(bytes).into()
 }
 
+/// Whether it is a directory of the tmpfs that several share.
+fn is_part(mount: &Raw) -> bool {
+    let number = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
+    let name = mount.root.strip_prefix("/").ok().and_then(Path::to_str);
+    mount.kind == "tmpfs" && name.is_some_and(|name| !name.is_empty() && number(name))
+}
+
+/// Whether it is the tmpfs of which others are directories, out of sight below one of them.
+fn is_shared(mount: &Raw, all: &[Raw]) -> bool {
+    let covers = |other: &Raw| {
+        is_part(other)
+            && (other.parent, &other.device, &other.at) == (mount.id, &mount.device, &mount.at)
+    };
+    mount.kind == "tmpfs" && mount.root == Path::new("/") && all.iter().any(covers)
+}
+
 /// The mounts of a sandbox as the kernel tells, sorted. `host_devices` are those that are mounts
 /// of the host's file systems.
 pub(crate) fn told(raw: &[Raw], host: &Host) -> Vec<Line> {
     let by_id: BTreeMap<u32, &Raw> = raw.iter().map(|r| (r.id, r)).collect();
+    let shared: Vec<u32> = raw
+        .iter()
+        .filter(|r| is_shared(r, raw))
+        .map(|r| r.id)
+        .collect();
+    assert!(shared.len() < 2, "{raw:?}");
     let mut lines: Vec<Line> = raw
         .iter()
+        .filter(|r| !shared.contains(&r.id))
         .map(|r| {
             let mut chain = vec![r.at.clone()];
             let mut above = r.parent;
             while let Some(parent) = by_id.get(&above) {
-                chain.push(parent.at.clone());
+                if !shared.contains(&parent.id) {
+                    chain.push(parent.at.clone());
+                }
                 above = parent.parent;
             }
             chain.reverse();
             let of = if host.devices().any(|d| *d == r.device) {
                 Of::Host(r.device.clone(), r.root.clone())
+            } else if is_part(r) {
+                let known = |other: &Raw| shared.contains(&other.id) && other.device == r.device;
+                assert!(raw.iter().any(known), "{r:?}");
+                Of::New(r.kind.clone())
             } else if r.kind == "tmpfs" && r.root != Path::new("/") {
                 // A file that was unlinked has "//deleted" behind its name.
                 let name = r.root.iter().nth(1).unwrap().to_string_lossy();

@@ -18,7 +18,7 @@ use sandboxlib_seccomp::{Arch, Program, compile};
 use super::mounting::{NODEV, NOEXEC, NOSUID, RDONLY};
 use super::ops::{Action, Entry, From, FsOption, Layer, Op, Protection};
 use super::sys::{self, Asked};
-use super::{facts, landlock};
+use super::{facts, landlock, shared};
 use crate::words::text;
 
 /// A script that is ready to be run as often as asked.
@@ -35,6 +35,8 @@ pub(super) struct Lowered {
     pub(super) close_range: bool,
     /// Whether this is a kernel from before mount_setattr(2), or is to be taken for one.
     pub(super) old: bool,
+    /// Whether the command may unmount.
+    pub(super) keeps_admin: bool,
     /// The system call filter of the command.
     pub(super) filter: Option<Arc<Filter>>,
     /// The limits of all processes together.
@@ -84,41 +86,44 @@ impl Lowered {
 /// whoever lacks capabilities on the host; config.gz and cmdline are no secret; interrupts,
 /// softirqs and stat tell the time of events, as many other things do, and programs count
 /// processors by them.
-const PROC_PARTS: &[(&str, Protection)] = &[
+const PROC_PARTS: &[(&CStr, Protection)] = &[
     // Settings: core_pattern and modprobe name programs that the kernel runs as root.
-    ("sys", Protection::ReadOnly),
+    (c"sys", Protection::ReadOnly),
     // Reboots, kills, dumps memory to the console.
-    ("sysrq-trigger", Protection::ReadOnly),
+    (c"sysrq-trigger", Protection::ReadOnly),
     // Which processor takes which interrupt.
-    ("irq", Protection::ReadOnly),
+    (c"irq", Protection::ReadOnly),
     // PCI configuration space, which reaches devices.
-    ("bus", Protection::ReadOnly),
+    (c"bus", Protection::ReadOnly),
     // Settings of nfsd, ext4, xfs and others.
-    ("fs", Protection::ReadOnly),
+    (c"fs", Protection::ReadOnly),
     // Wakes and sleeps the machine, adds and removes disks, changes caching of memory.
-    ("acpi", Protection::ReadOnly),
-    ("scsi", Protection::ReadOnly),
-    ("mtrr", Protection::ReadOnly),
+    (c"acpi", Protection::ReadOnly),
+    (c"scsi", Protection::ReadOnly),
+    (c"mtrr", Protection::ReadOnly),
     // All memory; that of a kernel that crashed.
-    ("kcore", Protection::Mask),
-    ("vmcore", Protection::Mask),
-    // The kernel's log.
-    ("kmsg", Protection::Mask),
+    (c"kcore", Protection::Mask),
+    (c"vmcore", Protection::Mask),
     // Where in memory the kernel is, which every exploit has to know first.
-    ("kallsyms", Protection::Mask),
-    ("timer_list", Protection::Mask),
-    ("vmallocinfo", Protection::Mask),
+    (c"kallsyms", Protection::Mask),
+    (c"timer_list", Protection::Mask),
+    (c"vmallocinfo", Protection::Mask),
     // Names of the keys of root: tickets, encrypted file systems.
-    ("keys", Protection::Mask),
+    (c"keys", Protection::Mask),
     // What other processes do: which run, wait and allocate, and where in memory they are.
-    ("sched_debug", Protection::Mask),
-    ("latency_stats", Protection::Mask),
-    ("slabinfo", Protection::Mask),
-    ("pagetypeinfo", Protection::Mask),
-    ("kpagecount", Protection::Mask),
-    ("kpageflags", Protection::Mask),
-    ("kpagecgroup", Protection::Mask),
+    (c"sched_debug", Protection::Mask),
+    (c"latency_stats", Protection::Mask),
+    (c"slabinfo", Protection::Mask),
+    (c"pagetypeinfo", Protection::Mask),
+    (c"kpagecount", Protection::Mask),
+    (c"kpageflags", Protection::Mask),
+    (c"kpagecgroup", Protection::Mask),
+    // The kernel's log. It comes last because every kernel has it, see `Tree::protect`.
+    (c"kmsg", Protection::Mask),
 ];
+
+/// What is closed to everybody else.
+const KEYS: &[(&CStr, Protection)] = &[(c"keys", Protection::Mask)];
 
 pub(super) fn lower(script: &ChildScript) -> Result<Lowered, SpawnError> {
     let mut lowering = Lowering {
@@ -130,6 +135,7 @@ pub(super) fn lower(script: &ChildScript) -> Result<Lowered, SpawnError> {
             close_range: sys::has(Asked::CloseRange),
             // Asked each time: a filter may have come since, and it is a call that does nothing.
             old: !sys::has(Asked::MountSetAttr),
+            keeps_admin: shared::keeps_admin(script),
             filter: None,
             tree: None,
             tmpfs: Vec::new(),
@@ -139,6 +145,7 @@ pub(super) fn lower(script: &ChildScript) -> Result<Lowered, SpawnError> {
         step: 0,
         sources: 0,
         overlays: 0,
+        shared: shared::steps(script),
         scratch: needs_scratch(script),
         closes_namespaces: closes_namespaces(script),
     };
@@ -254,6 +261,8 @@ struct Lowering {
     sources: usize,
     /// How many overlays there are so far.
     overlays: usize,
+    /// The steps of the tmpfs mounts that share one file system.
+    shared: Vec<u32>,
     scratch: bool,
     closes_namespaces: bool,
 }
@@ -301,17 +310,8 @@ impl Lowering {
             Step::TimeNamespace => self.op(Action::TimeNamespace),
             Step::PrivateMounts => self.op(Action::PrivateMounts),
             Step::Mount(step) => self.mount(step)?,
-            Step::ProtectProc(at) => {
-                for (name, how) in PROC_PARTS {
-                    let at = relative(&at.join(name).map_err(|e| refuse(*name, e))?)?;
-                    self.op(Action::Protect { at, how: *how });
-                }
-            }
-            Step::MaskKeys(at) => {
-                let at = relative(&at.join("keys").map_err(|e| refuse("keys", e))?)?;
-                let how = Protection::Mask;
-                self.op(Action::Protect { at, how });
-            }
+            Step::ProtectProc(at) => self.protect(at, PROC_PARTS)?,
+            Step::MaskKeys(at) => self.protect(at, KEYS)?,
             Step::PivotRoot => self.op(Action::PivotRoot),
             Step::Chroot => self.op(Action::Chroot),
             Step::ChrootTo(path) => {
@@ -341,6 +341,16 @@ impl Lowering {
             }
             other => return Err(refuse(other, "this spawner does not know the step")),
         }
+        Ok(())
+    }
+
+    fn protect(
+        &mut self,
+        at: &SandboxPath,
+        parts: &'static [(&'static CStr, Protection)],
+    ) -> Result<(), SpawnError> {
+        let at = relative(at)?;
+        self.op(Action::Protect { at, parts });
         Ok(())
     }
 
@@ -409,6 +419,14 @@ impl Lowering {
             },
             PlanStep::Tmpfs { to, size, mode } => {
                 self.lowered.tmpfs.push(relative(to)?);
+                if self.shared.contains(&self.step) {
+                    self.op(Action::SharedTmpfs {
+                        name: text(self.step.to_string())?,
+                        mode: *mode,
+                        to: relative(to)?,
+                    });
+                    return Ok(());
+                }
                 let mut options = vec![FsOption {
                     key: c"mode",
                     value: octal(*mode)?,

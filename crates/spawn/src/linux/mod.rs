@@ -34,6 +34,7 @@ mod rights;
 mod rlimits;
 mod session;
 mod setup;
+mod shared;
 mod shed;
 mod sockets;
 mod stack;

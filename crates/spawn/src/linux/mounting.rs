@@ -37,6 +37,8 @@ pub(super) struct Tree<'a> {
     root: Fd,
     /// A private tmpfs out of sight, from which masks, dead sockets and files with data are bound.
     scratch: Fd,
+    /// The tmpfs of which others are directories.
+    shared: Fd,
     /// Whether attributes are set by remounting.
     remounts: bool,
     /// The sources of binds, cloned and not yet attached.
@@ -49,6 +51,7 @@ impl<'a> Tree<'a> {
             source: -1,
             root: -1,
             scratch: -1,
+            shared: -1,
             remounts: false,
             sources,
         }
@@ -78,6 +81,7 @@ impl<'a> Tree<'a> {
                 to,
                 attributes,
             } => self.file_system(kind, options, to, *attributes),
+            Action::SharedTmpfs { name, mode, to } => self.shared_tmpfs(name, *mode, to),
             Action::Shadow { at, mode, entries } => self.shadow(at, mode, entries),
             Action::Overlay { at, .. } => self.overlay(at, action),
             Action::File {
@@ -100,7 +104,7 @@ impl<'a> Tree<'a> {
                 target,
             } => self.make(parent, Call::SymLink, |dir| sys::symlink(target, dir, name)),
             Action::Seal { at } => self.seal(at),
-            Action::Protect { at, how } => self.protect(at, *how),
+            Action::Protect { at, parts } => self.protect(at, parts),
             Action::Stand => self.stand(),
             Action::TryOverlay => overlay::try_out(),
             Action::PivotRoot => self.pivot_root(),
@@ -200,6 +204,23 @@ impl<'a> Tree<'a> {
         }
         let mount = fs.mount(attributes)?;
         self.attach(mount.fd(), to)
+    }
+
+    /// See [`super::shared`]. The first one lies on top of the file system of which all are
+    /// directories: what is attached at one place twice is stacked.
+    fn shared_tmpfs(&mut self, name: &CStr, mode: u32, to: &CStr) -> Result<()> {
+        let target = sys::open_beneath(self.root, to)?;
+        if self.shared < 0 {
+            let fs = NewFs::open(c"tmpfs")?;
+            fs.option(c"mode", c"0700")?;
+            let mount = fs.mount(NOSUID | NODEV)?;
+            sys::attach(mount.fd(), target.fd())?;
+            self.shared = mount.leak();
+        }
+        sys::mkdir(self.shared, name, mode).named(Call::MkDir)?;
+        // A clone has the attributes of what it is cloned from.
+        let tree = sys::clone_tree(self.shared, name, false)?;
+        sys::attach(tree.fd(), target.fd())
     }
 
     /// See [`sandboxlib_mount::PlanStep::Shadow`]. The covered directory stays reachable by its
@@ -308,20 +329,46 @@ impl<'a> Tree<'a> {
         self.make_read_only(mount.fd())
     }
 
-    fn protect(&self, at: &CStr, how: Protection) -> Result<()> {
-        let target = match sys::open_beneath(self.root, at) {
-            Ok(target) => target,
-            // Which of these files there are depends on how the kernel was configured.
-            Err(Failed { errno: ENOENT, .. }) => return Ok(()),
-            Err(other) => return Err(other),
-        };
-        let tree = match how {
-            Protection::ReadOnly => sys::clone_tree(target.fd(), c"", true)?,
-            // A device on a mount that knows no devices answers EACCES to everybody.
-            Protection::Mask => sys::clone_tree(AT_FDCWD, c"/dev/null", true)?,
-        };
-        self.set_attributes(tree.fd(), RDONLY | NOSUID | NODEV | NOEXEC)?;
-        sys::attach(tree.fd(), target.fd())
+    /// Which of the parts there are depends on how the kernel was configured; their names are names
+    /// in the procfs itself, where nothing is a link. What masks them is /dev/null: a device on a
+    /// mount that knows no devices answers EACCES to everybody.
+    fn protect(&self, at: &CStr, parts: &[(&CStr, Protection)]) -> Result<()> {
+        const ATTRIBUTES: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
+        let procfs = sys::open_beneath(self.root, at)?;
+        // One mask is cloned from the other, with its attributes. One for which there is nothing
+        // to be masked waits for the next part: to close what has never been attached takes the
+        // kernel longer than all of the rest.
+        let mut mask: Option<Held> = None;
+        let mut used = true;
+        for (name, how) in parts {
+            if *how == Protection::ReadOnly {
+                match sys::clone_tree(procfs.fd(), name, false) {
+                    Ok(tree) => {
+                        self.set_attributes(tree.fd(), ATTRIBUTES)?;
+                        sys::attach_at(tree.fd(), procfs.fd(), name)?;
+                    }
+                    Err(Failed { errno: ENOENT, .. }) => {}
+                    Err(other) => return Err(other),
+                }
+                continue;
+            }
+            let next = match mask.take() {
+                Some(spare) if !used => spare,
+                Some(other) => sys::clone_tree(other.fd(), c"", false)?,
+                None => {
+                    let first = sys::clone_tree(AT_FDCWD, c"/dev/null", true)?;
+                    self.set_attributes(first.fd(), ATTRIBUTES)?;
+                    first
+                }
+            };
+            used = match sys::attach_at(next.fd(), procfs.fd(), name) {
+                Ok(()) => true,
+                Err(Failed { errno: ENOENT, .. }) => false,
+                Err(other) => return Err(other),
+            };
+            mask = Some(next);
+        }
+        Ok(())
     }
 
     fn pivot_root(&self) -> Result<()> {

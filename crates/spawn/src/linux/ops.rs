@@ -3,7 +3,7 @@
 //! The child reads these and nothing else. Each operation knows which step of the script it
 //! belongs to, so a failure names the step.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 use super::raw::Errno;
@@ -19,7 +19,7 @@ pub(super) struct Op {
 #[derive(Debug, Clone)]
 pub(super) enum Action {
     WriteMap {
-        path: &'static std::ffi::CStr,
+        path: &'static CStr,
         text: Vec<u8>,
     },
     AwaitMaps,
@@ -55,10 +55,17 @@ pub(super) enum Action {
         attributes: u64,
     },
     FileSystem {
-        kind: &'static std::ffi::CStr,
+        kind: &'static CStr,
         options: Vec<FsOption>,
         to: CString,
         attributes: u64,
+    },
+    /// A tmpfs that is a directory of the one that all of these share (see [`super::shared`]).
+    SharedTmpfs {
+        /// The name of the directory.
+        name: CString,
+        mode: u32,
+        to: CString,
     },
     Shadow {
         at: CString,
@@ -109,9 +116,10 @@ pub(super) enum Action {
     Seal {
         at: CString,
     },
+    /// Protects parts of the procfs at this place, which has just been mounted.
     Protect {
         at: CString,
-        how: Protection,
+        parts: &'static [(&'static CStr, Protection)],
     },
     /// The tree stands already: the root is what the working directory's root is.
     Stand,
@@ -155,7 +163,7 @@ pub(super) enum Layer {
 /// A parameter of a new file system (fsconfig(2), `FSCONFIG_SET_STRING`).
 #[derive(Debug, Clone)]
 pub(super) struct FsOption {
-    pub(super) key: &'static std::ffi::CStr,
+    pub(super) key: &'static CStr,
     pub(super) value: CString,
 }
 

@@ -90,6 +90,7 @@ impl Lowered {
             slots: 0,
             close_range: self.close_range,
             old: self.old,
+            keeps_admin: self.keeps_admin,
             filter: self.filter.clone(),
             tree: self.tree.clone(),
             tmpfs: self.tmpfs.clone(),
@@ -114,7 +115,7 @@ fn split(lowered: &Lowered) -> Option<(Vec<Op>, Vec<Op>)> {
     if lowered.old || !set.mount || !set.pid || by_helpers || !pivots {
         return None;
     }
-    if keeps_admin(lowered) {
+    if lowered.keeps_admin {
         return None;
     }
     let mut parts = Parts {
@@ -186,6 +187,10 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     fn place(&mut self, action: &'a Action) -> Option<Place> {
         Some(match action {
+            // A user namespace has this from the one that it is made in.
+            Action::WriteMap { path, .. } if path.to_bytes().ends_with(b"setgroups") => {
+                Place::Template
+            }
             Action::WriteMap { .. } => Place::Map,
             Action::PrivateMounts => Place::Template,
             Action::PivotRoot => Place::Turn,
@@ -214,6 +219,11 @@ impl<'a> Parts<'a> {
                     }
                 }
             }
+            Action::SharedTmpfs { to, .. } => {
+                self.not_covering(to)?;
+                self.fresh.push(to);
+                Place::Run
+            }
             Action::Bind { from, to, .. } => {
                 if let (From::Held(slot), b"dev/null") = (from, to.as_bytes()) {
                     self.has_null = self.null == Some(*slot);
@@ -235,8 +245,8 @@ impl<'a> Parts<'a> {
                 true => Place::Run,
                 false => Place::Template,
             },
-            Action::Protect { how, .. } => {
-                self.masks |= *how == Protection::Mask;
+            Action::Protect { parts, .. } => {
+                self.masks |= parts.iter().any(|(_, how)| *how == Protection::Mask);
                 Place::Run
             }
             // What is written to is each run's own, and the host is out of sight by then; another
@@ -302,29 +312,11 @@ fn sealed(ops: &[Op]) -> Vec<&CString> {
         .collect()
 }
 
-/// Whether the command may unmount. Without a step that takes capabilities away it keeps what the
-/// caller has.
-fn keeps_admin(lowered: &Lowered) -> bool {
-    const SYS_ADMIN: u64 = 1 << 21;
-    lowered
-        .ops
-        .iter()
-        .rev()
-        .find_map(|op| match op.action {
-            Action::Capabilities(keep) => Some(keep & SYS_ADMIN != 0),
-            _ => None,
-        })
-        .unwrap_or(true)
-}
-
 /// The map `INSIDE OUTSIDE COUNT` with each id where it is outside.
 fn own_map(action: &Action) -> Option<Action> {
     let Action::WriteMap { path, text } = action else {
         return None;
     };
-    if path.to_bytes().ends_with(b"setgroups") {
-        return Some(action.clone());
-    }
     let text = std::str::from_utf8(text).ok()?;
     let mut own = String::new();
     for line in text.lines() {
@@ -464,9 +456,10 @@ mod tests {
         let lowered = lower(&script("/", mounts, CapSet::EMPTY)).unwrap();
         let (_, rest) = split(&lowered)?;
         let mounts = rest.iter().filter_map(|op| match &op.action {
-            Action::FileSystem { to, .. } | Action::Bind { to, .. } | Action::Seal { at: to } => {
-                Some(to.to_str().unwrap().to_owned())
-            }
+            Action::FileSystem { to, .. }
+            | Action::SharedTmpfs { to, .. }
+            | Action::Bind { to, .. }
+            | Action::Seal { at: to } => Some(to.to_str().unwrap().to_owned()),
             Action::MakeDir { parent, name, .. } => {
                 let [parent, name] = [parent, name].map(|s| s.to_str().unwrap());
                 Some(format!("{parent}/{name}"))
@@ -499,6 +492,10 @@ mod tests {
             left(vec![tmpfs("/tmp"), dir("/tmp/a")]),
             list(&["tmp", "tmp/a"])
         );
+        // So are those that share a file system.
+        let two = vec![tmpfs("/tmp"), bind("/usr"), tmpfs("/run"), dir("/run/a")];
+        assert_eq!(left(two), list(&["tmp", "run", "run/a"]));
+        assert_eq!(left(vec![tmpfs("/a/b"), tmpfs("/c"), bind("/a")]), None);
         // The host is out of sight by then.
         assert_eq!(
             left(vec![tmpfs("/tmp"), dir("/tmp/a"), bind("/tmp/a")]),
