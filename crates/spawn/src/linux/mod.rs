@@ -17,6 +17,7 @@ mod landlock;
 mod limits;
 mod lower;
 mod mounting;
+mod network;
 mod ops;
 mod order;
 mod overlay;

@@ -80,3 +80,42 @@ pub(crate) fn send_with(control: Fd, message: &Message, fd: Fd) -> Result<(), Er
     // and the message are live for the call, which only reads them.
     unsafe { raw::call(nr::SENDMSG, args) }.map(drop)
 }
+
+/// Receives a message, and the descriptor that came with it. Another than a whole message is kind 0.
+pub(crate) fn receive(control: Fd) -> Result<(Message, Option<Fd>), Errno> {
+    const MSG_CMSG_CLOEXEC: usize = 0x4000_0000;
+    const EINTR: Errno = 4;
+    let mut message = Message::new(0);
+    let mut vector = Vector {
+        base: core::ptr::from_mut(&mut message).cast(),
+        len: Message::SIZE,
+    };
+    let mut rights = Ancillary {
+        len: 0,
+        level: 0,
+        kind: 0,
+        fds: [-1],
+    };
+    let mut header = Header::new(&raw mut vector, &raw mut rights);
+    let args = [
+        arg(control),
+        &raw mut header as usize,
+        MSG_CMSG_CLOEXEC,
+        0,
+        0,
+        0,
+    ];
+    let got = loop {
+        // SAFETY: the header leads to live memory of the lengths that it gives.
+        let got = unsafe { raw::call(nr::RECVMSG, args) };
+        if got != Err(EINTR) {
+            break got?;
+        }
+    };
+    if got != Message::SIZE {
+        message = Message::new(0);
+    }
+    let whole = core::mem::offset_of!(Ancillary<1>, fds) + size_of::<Fd>();
+    let came = header.control_len >= whole && rights.kind == SCM_RIGHTS && rights.len == whole;
+    Ok((message, came.then_some(rights.fds[0])))
+}
