@@ -32,6 +32,10 @@ pub(super) fn provide(control: Fd, child: Fd, own_user: bool) -> bool {
 
 fn make(child: Fd, own_user: bool) -> core::result::Result<Held, Errno> {
     const SIOCGSKNS: usize = 0x894c;
+    #[cfg(test)]
+    if tests::REFUSED.load(std::sync::atomic::Ordering::Relaxed) {
+        return Err(libc::EPERM);
+    }
     if own_user {
         sys::numbers(nr::SETNS, [arg(child), NEW_USER, 0])?;
     }
@@ -79,7 +83,75 @@ pub(super) fn decimal(number: usize, text: &mut [u8; 20]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use sandboxlib_core::{ChildScript, IdRange, MapWriter, NamespaceSet, Step};
+
     use super::*;
+    use crate::linux::Script;
+    use crate::run::{Run, Stdio};
+
+    /// Whether whoever makes the namespace may not.
+    pub(super) static REFUSED: AtomicBool = AtomicBool::new(false);
+
+    fn script(own_user: bool) -> Script {
+        let (uid, gid) = crate::caller_ids();
+        let range = |id| IdRange {
+            inside: id,
+            outside: id,
+            count: 1,
+        };
+        let set = NamespaceSet {
+            user: own_user,
+            net: true,
+            ..NamespaceSet::default()
+        };
+        let map = Step::IdMap {
+            uids: vec![range(uid)],
+            gids: vec![range(gid)],
+            writer: MapWriter::Child,
+        };
+        let mut steps = vec![Step::Namespaces(set)];
+        steps.extend(own_user.then_some(map));
+        steps.push(Step::Loopback);
+        Script::new(&ChildScript { steps }).unwrap()
+    }
+
+    /// The network namespace inside, and how many routes it has to loopback addresses.
+    fn network_of(script: &Script) -> Option<(String, usize)> {
+        let mut run = Run::new("/bin/sh");
+        let look = "readlink /proc/self/ns/net; grep -c 127.0.0.1 /proc/self/net/fib_trie; true";
+        run.args = ["-c", look].map(Into::into).into();
+        run.stdout = Stdio::Piped;
+        let mut child = script.start(&run).ok()?;
+        let mut told = String::new();
+        child.stdout.take()?.read_to_string(&mut told).unwrap();
+        assert!(child.wait().unwrap().success());
+        let (name, count) = told.trim().split_once('\n')?;
+        Some((name.to_owned(), count.parse().unwrap()))
+    }
+
+    #[test]
+    fn it_is_as_good_where_the_child_has_to_make_it() {
+        let outside = std::fs::read_link("/proc/self/ns/net").unwrap();
+        for own_user in [true, false] {
+            let script = script(own_user);
+            REFUSED.store(false, Ordering::Relaxed);
+            let Some((made, routes)) = network_of(&script) else {
+                // No such namespaces for this caller here: what is left to see is seen elsewhere.
+                continue;
+            };
+            REFUSED.store(true, Ordering::Relaxed);
+            let (own, alike) = network_of(&script).unwrap();
+            REFUSED.store(false, Ordering::Relaxed);
+            assert!(routes > 0, "lo is up");
+            assert_eq!(alike, routes);
+            for name in [made, own] {
+                assert_ne!(name, outside.to_str().unwrap());
+            }
+        }
+    }
 
     #[test]
     fn numbers_are_written_in_full() {
