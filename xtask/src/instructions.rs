@@ -116,7 +116,7 @@ fn up_to_clone(program: &Path, binds: u32) -> Result<u64> {
     let mut command = callgrind(&out);
     command
         .arg("--toggle-collect=sandboxlib_spawn::linux::Script::start")
-        .arg("--dump-before=sandboxlib_spawn::linux::start::clone*")
+        .arg("--dump-before=sandboxlib_spawn::linux::start::clone")
         .arg(program)
         .args([START, &binds.to_string(), "1"]);
     let output = command.output()?;
@@ -128,7 +128,7 @@ fn up_to_clone(program: &Path, binds: u32) -> Result<u64> {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         format!(
             "a start was not seen to come to its clone: are there no functions Script::start and \
-             start::clone* in the program any more? {said}"
+             start::clone in the program any more? {said}"
         )
         .into()
     })

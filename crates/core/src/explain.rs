@@ -238,14 +238,6 @@ fn script(out: &mut Hints, step: &Step, detail: &'static str, errno: i32, d: &Di
                 "choose a host name of at most 64 bytes",
             );
         }
-        // By then the network namespace is made, if it was not made at birth.
-        Step::Loopback if detail == "unshare" => {
-            let set = crate::NamespaceSet {
-                net: true,
-                ..crate::NamespaceSet::default()
-            };
-            birth::clone(out, set, errno, d);
-        }
         Step::Loopback | Step::Hostname(_) => denied(out, detail, errno, d),
         Step::ClearGroups => birth::ids(out, CapSet::SETGID, "CAP_SETGID", errno, d),
         Step::Ids { .. } => birth::ids(out, CapSet::SETUID, "CAP_SETUID", errno, d),

@@ -17,7 +17,6 @@ mod landlock;
 mod limits;
 mod lower;
 mod mounting;
-mod network;
 mod ops;
 mod order;
 mod overlay;

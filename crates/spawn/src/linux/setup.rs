@@ -10,7 +10,6 @@ use core::ffi::CStr;
 use super::first::First;
 use super::landlock;
 use super::mounting::Tree;
-use super::network;
 use super::ops::{Action, Call, Failed, Op};
 use super::raw::{self, Errno, Fd, arg, nr};
 use super::sys::{self, Named, Result};
@@ -47,8 +46,6 @@ pub(super) struct Birth<'a> {
     pub(super) wall: Option<Fd>,
     /// Which descriptors go where, sources all above the targets.
     pub(super) streams: &'a [(Fd, Fd)],
-    /// Whether the network namespace is made by somebody else, who sends it.
-    pub(super) network_comes: bool,
     /// The caller's procfs, where that of the sandbox stands already.
     pub(super) host_proc: Option<Fd>,
     /// What this process becomes instead of the init program, if it becomes the command itself.
@@ -78,29 +75,14 @@ impl Tail {
     }
 }
 
-/// The id maps of the child, where its parent has to write them.
-pub(super) struct Maps {
-    pub(super) uids: Vec<u8>,
-    pub(super) gids: Vec<u8>,
-}
-
-/// What is asked of the process that gives birth to the child in the caller's place: it enters a
-/// template, which nobody comes back from, or makes the child's network namespace.
+/// What a start from a template asks of the process that enters it.
 pub(super) struct Entry<'a> {
     /// The namespaces to enter: of users, negative where it is the caller's own, and of mounts.
-    pub(super) namespaces: Option<(Fd, Fd)>,
+    pub(super) namespaces: (Fd, Fd),
     /// Those of the child (clone(2)), which becomes a child of the caller.
     pub(super) flags: usize,
     pub(super) stack: *mut u8,
     pub(super) birth: &'a Birth<'a>,
-    /// The parent's end of the control socket.
-    pub(super) control: Fd,
-    pub(super) maps: Option<&'a Maps>,
-    /// If it makes the network namespace, whether the child has a user namespace of its own.
-    pub(super) network: Option<bool>,
-    /// Whether the maps were written, and whether the child was told of a network namespace.
-    pub(super) mapped: Cell<bool>,
-    pub(super) told: Cell<bool>,
     /// What came of it: the child and its descriptor, or what failed.
     pub(super) done: Cell<core::result::Result<(usize, Fd), (Call, Errno)>>,
 }
@@ -111,62 +93,18 @@ pub(super) extern "C" fn enter(entry: *mut u8) -> ! {
     // SAFETY: the caller passes an Entry that it keeps until this process has ended (CLONE_VFORK),
     // and touches nothing of it meanwhile.
     let entry = unsafe { &*entry.cast::<Entry<'_>>() };
-    let born = born_inside(entry);
-    entry.done.set(born);
-    if let Ok((pid, pidfd)) = born {
-        attend(entry, pid, pidfd);
-    }
+    entry.done.set(born_inside(entry));
     raw::exit(0)
-}
-
-/// Does for the child what it cannot do, or not at the same time.
-fn attend(entry: &Entry<'_>, pid: usize, pidfd: Fd) {
-    if let Some(maps) = entry.maps {
-        if write_maps(entry, maps, pid).is_err() {
-            // It is waited for by the child first of all, and the parent tells why.
-            return;
-        }
-        let written = raw::send(entry.control, Message::new(kind::GO).bytes());
-        entry.mapped.set(written.is_ok());
-    }
-    if let Some(own_user) = entry.network {
-        entry
-            .told
-            .set(network::provide(entry.control, pidfd, own_user));
-    }
-}
-
-fn write_maps(entry: &Entry<'_>, maps: &Maps, pid: usize) -> core::result::Result<(), Errno> {
-    for (name, text) in [(c"/uid_map", &maps.uids), (c"/gid_map", &maps.gids)] {
-        let mut digits = [0; 20];
-        let count = network::decimal(pid, &mut digits);
-        // Above all that the three have together.
-        let mut path = [0u8; 40];
-        let (dir, top): (Fd, &[u8]) = match entry.birth.host_proc {
-            Some(procfs) => (procfs, b""),
-            None => (raw::AT_FDCWD, b"/proc/"),
-        };
-        let digits = digits.iter().take(count);
-        let parts = top.iter().chain(digits).chain(name.to_bytes());
-        for (place, byte) in path.iter_mut().zip(parts) {
-            *place = *byte;
-        }
-        let path = CStr::from_bytes_until_nul(&path).unwrap_or(name);
-        let file = sys::open_at(dir, path, libc::O_WRONLY)?;
-        sys::write(file.fd(), text)?;
-    }
-    Ok(())
 }
 
 fn born_inside(entry: &Entry<'_>) -> core::result::Result<(usize, Fd), (Call, Errno)> {
     #[allow(clippy::cast_sign_loss, reason = "flags of clone(2) are bits")]
     const NEW: (usize, usize) = (libc::CLONE_NEWUSER as usize, libc::CLONE_NEWNS as usize);
-    if let Some((user, mounts)) = entry.namespaces {
-        if user >= 0 {
-            number(nr::SETNS, [arg(user), NEW.0, 0]).map_err(|errno| (Call::Enter, errno))?;
-        }
-        number(nr::SETNS, [arg(mounts), NEW.1, 0]).map_err(|errno| (Call::Enter, errno))?;
+    let (user, mounts) = entry.namespaces;
+    if user >= 0 {
+        number(nr::SETNS, [arg(user), NEW.0, 0]).map_err(|errno| (Call::Enter, errno))?;
     }
+    number(nr::SETNS, [arg(mounts), NEW.1, 0]).map_err(|errno| (Call::Enter, errno))?;
     let mut pidfd: Fd = -1;
     let birth = core::ptr::from_ref(entry.birth).cast_mut().cast();
     // SAFETY: the stack is this start's own, and `birth` with all that it refers
@@ -309,8 +247,7 @@ fn act(birth: &Birth<'_>, tree: &mut Tree<'_>, action: &Action) -> Result<()> {
             sys::chroot(path).named(Call::Chroot)?;
             sys::chdir(c"/").named(Call::ChDir)
         }
-        Action::Loopback if birth.network_comes => network::take(birth.control),
-        Action::Loopback => sys::loopback_up().map(drop),
+        Action::Loopback => sys::loopback_up(),
         Action::Hostname(name) => sys::set_host_name(name).named(Call::SetHostName),
         Action::Session => number(nr::SETSID, [0; 3]).named(Call::SetSid),
         Action::Keyring => join_new_keyring(),

@@ -17,17 +17,17 @@ use super::dumpable::Dumpable;
 use super::first::First;
 use super::limits::{Groups, Monitor, Urgent, go_first, nice};
 use super::lower::{Lowered, map_text, process_limits};
-use super::ops::{Action, Call, Op};
+use super::ops::Call;
 use super::order::Order;
 use super::passing::{Moves, Passing, above, duplicate};
 use super::pool::{Pool, was_gone};
 use super::process::{Child, Host};
-use super::setup::{self, Birth, Entry, Maps, Tail};
+use super::setup::{self, Birth, Entry, Tail};
 use super::stack::Stack;
 use super::template::Template;
 use super::terminal::Terminal;
 use super::wire::{Message, kind};
-use super::{Ready, init, raw, sys};
+use super::{Ready, init, raw};
 use crate::ask::{From, ask};
 use crate::prepared::no_first_process;
 use crate::run::Run;
@@ -309,7 +309,6 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
         None => None,
     };
     let wall = wall_place.as_ref().map(AsRawFd::as_raw_fd);
-    let beside = is_made_beside(lowered, via);
     let mut keep = vec![theirs.as_raw_fd(), init, later];
     keep.extend(wall);
     keep.extend(filter);
@@ -361,29 +360,19 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
         envp: envp.as_ptr(),
         streams: &moves.list,
         host_proc: host_proc.as_ref().map(AsRawFd::as_raw_fd),
-        network_comes: beside,
         first,
         stops: matches!(then, Then::Stops),
         tail: Tail::after(u32::try_from(steps.len()).unwrap_or(u32::MAX - 3)),
     };
     let began = Instant::now();
     let stack = Stack::new()?;
-    let maps = lowered.parent_maps.as_ref().and_then(|maps| match maps {
-        (_, _, MapWriter::Helpers { .. }) => None,
-        (uids, gids, _) => Some(Maps {
-            uids: map_text(uids).into(),
-            gids: map_text(gids).into(),
-        }),
-    });
     let _restored = lowered.changes_ids().then(Dumpable::keep);
     // From the moment when the command runs, there may be many who want a processor.
     let _urgent = lowered.tree.as_ref().and_then(|_| Urgent::new());
-    let born = if via.is_some() || beside {
-        clone_beside(lowered, via, &stack, &birth, &control, maps.as_ref())?
-    } else {
-        clone(lowered.namespaces, &stack, &birth)?
+    let (pid, pidfd) = match via {
+        Some(template) => clone_inside(template, &stack, &birth)?,
+        None => clone(lowered.namespaces, &stack, &birth)?,
     };
-    let (pid, pidfd) = (born.pid, born.pidfd);
     let mut child = Child::new(pid, pidfd, control, began, lowered.namespaces.pid);
     if let (Some(tree), Some(groups)) = (&lowered.tree, groups) {
         child.watch(Monitor::new(
@@ -398,15 +387,7 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
         }
     }
     drop(theirs);
-    let mapped = match born.mapped {
-        true => Ok(()),
-        false => write_maps(lowered, &mut child),
-    };
-    if beside && mapped.is_ok() && !born.told {
-        // It makes its own.
-        let _ = child.control().say(&Message::new(kind::NETWORK));
-    }
-    let told = mapped.and_then(|()| match then {
+    let told = write_maps(lowered, &mut child).and_then(|()| match then {
         Then::Runs(run, order) => {
             // Where it cannot be heard any more, the child has told why.
             let _ = order.send(child.control(), None);
@@ -479,29 +460,11 @@ fn clone_flags(set: NamespaceSet) -> i32 {
         | flag(set.cgroup, libc::CLONE_NEWCGROUP)
 }
 
-/// A child that was born.
-struct Born {
-    pid: u32,
-    pidfd: OwnedFd,
-    /// Whether its id maps were written.
-    mapped: bool,
-    /// Whether it was told of its network namespace.
-    told: bool,
-}
-
-/// Whether the network namespace is made beside the rest. Without a template it takes a process of
-/// its own, which only another processor makes up for. The maps that helper programs write take
-/// longer than all of it.
-fn is_made_beside(lowered: &Lowered, via: Option<&Template>) -> bool {
-    let helpers = matches!(lowered.parent_maps, Some((_, _, MapWriter::Helpers { .. })));
-    let joins = |op: &Op| matches!(op.action, Action::Loopback);
-    lowered.namespaces.net
-        && !helpers
-        && lowered.ops.iter().any(joins)
-        && (via.is_some() || sys::has_several_processors())
-}
-
-fn clone(namespaces: NamespaceSet, stack: &Stack, birth: &Birth<'_>) -> Result<Born, SpawnError> {
+fn clone(
+    namespaces: NamespaceSet,
+    stack: &Stack,
+    birth: &Birth<'_>,
+) -> Result<(u32, OwnedFd), SpawnError> {
     let flags = clone_flags(namespaces) | libc::CLONE_VM | libc::CLONE_PIDFD | libc::SIGCHLD;
     let mut pidfd: RawFd = -1;
     let blocked = Blocked::all();
@@ -519,13 +482,10 @@ fn clone(namespaces: NamespaceSet, stack: &Stack, birth: &Birth<'_>) -> Result<B
     };
     drop(blocked);
     match cloned {
-        Ok(pid) => Ok(Born {
-            pid: u32::try_from(pid).unwrap_or(0),
-            // SAFETY: with CLONE_PIDFD the kernel has put a new descriptor there.
-            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
-            mapped: false,
-            told: false,
-        }),
+        // SAFETY: with CLONE_PIDFD the kernel has put a new descriptor there.
+        Ok(pid) => Ok((u32::try_from(pid).unwrap_or(0), unsafe {
+            OwnedFd::from_raw_fd(pidfd)
+        })),
         Err(errno) => Err(SpawnError::new(
             FailedStep::Clone(namespaces),
             io::Error::from_raw_os_error(errno),
@@ -533,35 +493,23 @@ fn clone(namespaces: NamespaceSet, stack: &Stack, birth: &Birth<'_>) -> Result<B
     }
 }
 
-/// The same by a process of its own, in the namespaces of a template if there is one, from where
-/// the kernel copies the mounts.
+/// The same in the namespaces of a template, from where the kernel copies the mounts.
 ///
-/// A process cannot come back from another user namespace, so one is made for the way there, and
-/// for whatever is done beside the child. It shares everything with the caller, and the child is
-/// the caller's own.
-fn clone_beside(
-    lowered: &Lowered,
-    template: Option<&Template>,
+/// A process cannot come back from another user namespace, so one is made for the way there. It
+/// shares everything with the caller, and the child is the caller's own.
+fn clone_inside(
+    template: &Template,
     stack: &Stack,
     birth: &Birth<'_>,
-    control: &Control,
-    maps: Option<&Maps>,
-) -> Result<Born, SpawnError> {
-    let namespaces = lowered.namespaces;
-    let mut made = namespaces;
-    made.net &= !birth.network_comes;
-    let flags = clone_flags(made) | libc::CLONE_VM | libc::CLONE_PIDFD | libc::CLONE_PARENT;
+) -> Result<(u32, OwnedFd), SpawnError> {
+    let namespaces = template.lowered.namespaces;
+    let flags = clone_flags(namespaces) | libc::CLONE_VM | libc::CLONE_PIDFD | libc::CLONE_PARENT;
     let way = Stack::new()?;
     let entry = Entry {
-        namespaces: template.map(Template::entrance),
+        namespaces: template.entrance(),
         flags: raw::arg(flags),
         stack: stack.top(),
         birth,
-        control: control.0.as_raw_fd(),
-        maps,
-        network: birth.network_comes.then_some(namespaces.user),
-        mapped: Cell::new(false),
-        told: Cell::new(false),
         done: Cell::new(Err((Call::Enter, libc::ECHILD))),
     };
     let blocked = Blocked::all();
@@ -579,11 +527,14 @@ fn clone_beside(
     };
     drop(blocked);
     let failed = |call: Call, errno| {
-        let mut source = io::Error::from_raw_os_error(errno);
-        if !matches!(call, Call::Clone) {
-            let text = format!("{}: {source}", Call::name(call as u32));
-            source = io::Error::new(source.kind(), text);
-        }
+        let source = io::Error::new(
+            io::Error::from_raw_os_error(errno).kind(),
+            format!(
+                "{}: {}",
+                Call::name(call as u32),
+                io::Error::from_raw_os_error(errno)
+            ),
+        );
         SpawnError::new(FailedStep::Clone(namespaces), source)
     };
     let way = made.map_err(|errno| failed(Call::Clone, errno))?;
@@ -596,14 +547,11 @@ fn clone_beside(
         {}
     }
     match entry.done.get() {
-        Ok((pid, pidfd)) => Ok(Born {
-            pid: u32::try_from(pid).unwrap_or(0),
-            // SAFETY: with CLONE_PIDFD the kernel has made a new descriptor, in the table that the
-            // process shared with this one, and nobody else knows it.
-            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
-            mapped: entry.mapped.get(),
-            told: entry.told.get(),
-        }),
+        // SAFETY: with CLONE_PIDFD the kernel has made a new descriptor, in the table that the
+        // process shared with this one, and nobody else knows it.
+        Ok((pid, pidfd)) => Ok((u32::try_from(pid).unwrap_or(0), unsafe {
+            OwnedFd::from_raw_fd(pidfd)
+        })),
         Err((call, errno)) => Err(failed(call, errno)),
     }
 }

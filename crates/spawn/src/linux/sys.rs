@@ -491,6 +491,7 @@ pub(super) fn numbers(nr: usize, a: [usize; 3]) -> core::result::Result<(), Errn
     unsafe { call(nr, [a[0], a[1], a[2], 0, 0, 0]) }.map(drop)
 }
 
+/// Brings `lo` up (netdevice(7)).
 /// Sleeps for ten milliseconds, or until a signal comes.
 pub(super) fn pause_for_a_moment() {
     let mut time = libc::timespec {
@@ -501,8 +502,7 @@ pub(super) fn pause_for_a_moment() {
     let _ = unsafe { call(nr::PPOLL, [0, 0, (&raw mut time) as usize, 0, 0, 0]) };
 }
 
-/// Brings `lo` up (netdevice(7)). Gives the socket by which that was done.
-pub(super) fn loopback_up() -> Result<Held> {
+pub(super) fn loopback_up() -> Result<()> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
     // SAFETY: numbers alone.
     let fd = unsafe { call(nr::SOCKET, [arg(libc::AF_INET), arg(kind), 0, 0, 0, 0]) }
@@ -524,7 +524,7 @@ pub(super) fn loopback_up() -> Result<Held> {
     ];
     // SAFETY: the structure is live for the call.
     unsafe { call(nr::IOCTL, args) }.named(Call::Ioctl)?;
-    Ok(socket)
+    Ok(())
 }
 
 pub(super) fn set_host_name(name: &[u8]) -> core::result::Result<(), Errno> {
@@ -619,16 +619,4 @@ pub(super) fn set_file_limit(limit: FileLimit) -> core::result::Result<(), Errno
     ];
     // SAFETY: the structure is live for the call.
     unsafe { call(nr::PRLIMIT64, args) }.map(drop)
-}
-
-/// Whether the calling thread may run on more than one processor (sched_getaffinity(2)). On a
-/// machine with more than a thousand the answer does not fit, and is no less clear.
-pub(super) fn has_several_processors() -> bool {
-    let mut set = core::mem::MaybeUninit::<libc::cpu_set_t>::zeroed();
-    // SAFETY: the structure is live for the call, and all zero is a valid value of it.
-    unsafe {
-        let size = size_of::<libc::cpu_set_t>();
-        let got = libc::sched_getaffinity(0, size, set.as_mut_ptr());
-        got != 0 || libc::CPU_COUNT(&set.assume_init()) > 1
-    }
 }

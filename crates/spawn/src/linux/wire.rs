@@ -45,9 +45,6 @@ pub(crate) mod kind {
     pub(crate) const TERMINAL: u32 = 20;
     /// Init to parent: the command could not have its terminal, because of `errno`.
     pub(crate) const TERMINAL_FAILED: u32 = 21;
-    /// Parent to child: here is the network namespace; without a descriptor there is none, and the
-    /// child makes its own.
-    pub(crate) const NETWORK: u32 = 17;
     /// Child to parent, before it becomes the command: here is a descriptor that takes its time to
     /// close.
     pub(crate) const LATER: u32 = 16;
