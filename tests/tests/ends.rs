@@ -204,8 +204,11 @@ fn a_hundred_megabytes_come_through_unchanged() {
 #[test]
 fn who_waits_for_long_is_small() {
     let Some(root) = TinyRoot::new() else { return };
-    let mut child =
-        RunSandbox::new(root.path()).start_sh("trap 'exit 3' TERM; while :; do sleep 0.1; done");
+    let script = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.1; done";
+    let mut child = RunSandbox::new(root.path()).start_sh(script);
+    let mut ready = [0; 6];
+    let said = child.stdout.as_mut().unwrap().read_exact(&mut ready);
+    assert!(said.is_ok() && ready == *b"ready\n");
     let status = format!("/proc/{}/status", child.id());
     let kib = |key: &str| {
         let text = fs::read_to_string(&status).unwrap();

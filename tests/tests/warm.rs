@@ -183,12 +183,15 @@ fn files_as_streams(prepared: &Prepared) {
                   (echo c >/proc/self/fd/60) 2>/dev/null || echo closed; echo b >>/dev/stdout";
     let mut command = sh(prepared, script);
     command.fd(given, 60);
-    let outcome = command.stdout(file).stdin(Stdio::Null).status().unwrap();
+    command.stdout(file).stdin(Stdio::Null).stderr(Stdio::Null);
+    let parked = children();
+    let mut child = command.spawn().unwrap();
+    assert!(parked.contains(&child.id()), "one was taken");
+    let outcome = child.wait().unwrap();
     let printed = fs::read_to_string(&path).unwrap();
     assert!(outcome.success());
     assert_eq!(printed, "a\nsecretclosed\nb\n");
     assert_eq!(fs::read_to_string(&other).unwrap(), "secret");
-    assert!(prepared.warmed() < 3, "one was taken");
 }
 
 /// A sandbox that is started again and again copies mounts that were made once.
