@@ -166,6 +166,25 @@ fn it_ends_as_it_ends() {
 const USR1: i32 = 10;
 const TERM: i32 = 15;
 
+/// Where the kernel would forget it (wait(2)): refused, and not told wrongly.
+#[test]
+fn how_it_ends_is_known_or_it_does_not_begin() {
+    let _others = with_others();
+    let Some(root) = TinyRoot::new() else { return };
+    for (option, status) in [("--as-pid-1", 125), ("--read-only", 5)] {
+        let usual = RunSandbox::new(root.path())
+            .options(option)
+            .command(&[&"sh", &"-c", &"echo ran; exit 5"])
+            .line();
+        let mut command = std::process::Command::new("env");
+        command.arg("--ignore-signal=CHLD");
+        command.arg(usual.get_program()).args(usual.get_args());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        assert_eq!(output.stdout.is_empty(), status == 125, "{output:?}");
+    }
+}
+
 /// Each of the ways in which a command can be none is told as with an init program, also where a
 /// filter closes what it takes to find out, as far as that goes.
 #[test]

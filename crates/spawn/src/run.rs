@@ -84,6 +84,8 @@ pub struct Run {
     /// its parent-death signal (prctl(2), `PR_SET_PDEATHSIG`), which a command can take off itself:
     /// then the sandbox outlives the caller.
     ///
+    /// A caller that ignores SIGCHLD would not know how it ends, and is refused.
+    ///
     /// It has no terminal of its own, is not taken from sandboxes that stand ready, and neither a
     /// session nor a helper program has it.
     pub as_pid_1: bool,

@@ -43,6 +43,11 @@ impl First {
         if run.tty.is_some() {
             return Err(no_first_process("there is nobody to open its terminal"));
         }
+        if ends_are_forgotten() {
+            return Err(no_first_process(
+                "this process ignores SIGCHLD, so nobody would know how the command ends",
+            ));
+        }
         let words = Words::of(run)?;
         let pointers = |list: &[CString], end: &[*const u8]| {
             let pointers = list.iter().map(|string| string.as_ptr().cast());
@@ -198,6 +203,17 @@ impl First {
                 errno,
             })
     }
+}
+
+/// Whether the kernel keeps no status of the caller's children (wait(2), NOTES).
+fn ends_are_forgotten() -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: the structure is live for the call, and all zero is a valid value of it.
+    let action = unsafe {
+        libc::sigaction(libc::SIGCHLD, ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    };
+    action.sa_sigaction == libc::SIG_IGN || action.sa_flags & libc::SA_NOCLDWAIT != 0
 }
 
 /// Whether exec leaves the descriptor open.
