@@ -17,6 +17,7 @@ const SOURCES: &[&str] = &[
     "src/init/limits.rs",
     "src/init/order.rs",
     "src/init/terminal.rs",
+    "src/linux/fresh.rs",
     "src/linux/pass.rs",
     "src/linux/raw.rs",
     "src/linux/reopen.rs",

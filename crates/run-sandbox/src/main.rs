@@ -153,8 +153,7 @@ fn serve(
         return Err(message.to_owned().into());
     }
     if run.as_pid_1 {
-        let message = "process 1 of a session is its init program: leave out --as-pid-1";
-        return Err(message.to_owned().into());
+        return Err(session::HAS_PROCESS_1.to_owned().into());
     }
     let defaults = session::Defaults {
         environment: run.environment,

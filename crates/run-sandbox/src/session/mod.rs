@@ -45,6 +45,10 @@ const OF_A_COMMAND: &[Id] = &[
     Id::Verbose,
 ];
 
+/// Why no command in a session can be it.
+pub(crate) const HAS_PROCESS_1: &str =
+    "process 1 of a session is its init program: leave out --as-pid-1";
+
 /// The limits of all processes together.
 const OF_THE_WHOLE: &[Id] = &[Id::CpuTime, Id::Memory, Id::Processes];
 
@@ -79,9 +83,7 @@ pub(crate) fn check(
             Some(opt) if opt.id == Id::Session => {
                 Err("--session serves a sandbox and --in uses one: say either".to_owned())
             }
-            Some(opt) if opt.id == Id::AsPid1 => {
-                Err("process 1 of a session is its init program: leave out --as-pid-1".to_owned())
-            }
+            Some(opt) if opt.id == Id::AsPid1 => Err(HAS_PROCESS_1.to_owned()),
             Some(opt) if OF_THE_WHOLE.contains(&opt.id) => Err(format!(
                 "--{} counts all processes of the sandbox together, which stands already: give it \
                  to run-sandbox --session, not with --in",

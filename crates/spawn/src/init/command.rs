@@ -3,6 +3,7 @@
 use core::ptr;
 
 use super::exec::{self, Refusal};
+use super::fresh::{self, Filter};
 use super::limits;
 use super::order::Placed;
 use super::raw::{self, Errno, Fd, arg, nr};
@@ -40,14 +41,6 @@ pub(crate) struct Wall {
     handled: u64,
 }
 
-/// `struct sock_fprog` (seccomp(2)); without instructions there is no filter.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Filter {
-    len: u16,
-    instructions: *const u8,
-}
-
 /// Where the child failed.
 #[derive(Clone, Copy)]
 enum Failure {
@@ -65,36 +58,21 @@ impl Wall {
     }
 }
 
-impl Filter {
-    pub(crate) const NONE: Self = Self { len: 0, instructions: ptr::null() };
-
-    /// The `len` instructions in the file `fd`, to be read for as long as this process lives.
-    pub(crate) fn map(fd: usize, len: usize) -> Result<Self, Errno> {
-        const PROT_READ: usize = 1;
-        const MAP_PRIVATE: usize = 2;
-        const E2BIG: Errno = 7;
-        if fd == 0 {
-            return Ok(Self::NONE);
-        }
-        let count = u16::try_from(len).map_err(|_| E2BIG)?;
-        // SAFETY: a new mapping at an address of the kernel's choice. struct sock_filter has 8
-        // bytes.
-        let at = unsafe { raw::call(nr::MMAP, [0, len * 8, PROT_READ, MAP_PRIVATE, fd, 0]) }?;
-        raw::close(Fd::try_from(fd).unwrap_or(-1));
-        Ok(Self { len: count, instructions: at as *const u8 })
+/// The `len` instructions in the file `fd`, to be read for as long as this process lives.
+pub(crate) fn map_filter(fd: usize, len: usize) -> Result<Filter, Errno> {
+    const PROT_READ: usize = 1;
+    const MAP_PRIVATE: usize = 2;
+    const E2BIG: Errno = 7;
+    if fd == 0 {
+        return Ok(Filter::NONE);
     }
-
-    /// Binds the calling process, and whatever it executes, to the filter.
-    pub(crate) fn load(&self) -> Result<(), Errno> {
-        const SET_MODE_FILTER: usize = 1;
-        if self.len == 0 {
-            return Ok(());
-        }
-        let args = [SET_MODE_FILTER, 0, ptr::from_ref(self) as usize, 0, 0, 0];
-        // SAFETY: the structure is live for the call, and its instructions are those of `map`,
-        // which are mapped for good. The kernel copies and checks them.
-        unsafe { raw::call(nr::SECCOMP, args) }.map(drop)
-    }
+    let count = u16::try_from(len).map_err(|_| E2BIG)?;
+    // SAFETY: a new mapping at an address of the kernel's choice. struct sock_filter has 8
+    // bytes.
+    let at = unsafe { raw::call(nr::MMAP, [0, len * 8, PROT_READ, MAP_PRIVATE, fd, 0]) }?;
+    raw::close(Fd::try_from(fd).unwrap_or(-1));
+    // SAFETY: the mapping has as many, and stays.
+    Ok(unsafe { Filter::new(count, at as *const u8) })
 }
 
 impl<'a> Command<'a> {
@@ -149,18 +127,15 @@ impl<'a> Command<'a> {
 
     /// What is done before the command is executed, by the process that is going to be it.
     fn prepare(&self) -> Result<(), (u32, Errno)> {
-        const SIG_SETMASK: usize = 2;
-        let none: u64 = 0;
-        // SAFETY: numbers, and a pointer to a live mask of 8 bytes.
+        // SAFETY: numbers alone.
         unsafe {
             if self.own_session {
                 let _ = raw::call(nr::SETSID, [0; 6]);
             } else if self.own_group {
                 let _ = raw::call(nr::SETPGID, [0; 6]);
             }
-            let args = [SIG_SETMASK, &raw const none as usize, 0, 8, 0, 0];
-            let _ = raw::call(nr::RT_SIGPROCMASK, args);
         }
+        fresh::unblock_signals();
         if self.nice != 0 {
             be_nice(self.nice);
         }

@@ -25,6 +25,8 @@
 
 mod command;
 mod exec;
+#[path = "../linux/fresh.rs"]
+mod fresh;
 mod limits;
 mod order;
 #[path = "../linux/pass.rs"]
@@ -39,7 +41,8 @@ mod wire;
 mod support;
 mod terminal;
 
-use command::{Command, Filter, Wall};
+use command::{Command, Wall, map_filter};
+use fresh::Filter;
 use order::{Fds, Packet, Placed};
 use raw::{Errno, Fd, arg, nr};
 use wire::{Message, Used, kind};
@@ -85,7 +88,7 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
         _ => raw::close(later),
     }
     let Some(signals) = watch_children() else { raw::exit(125) };
-    let filter = match Filter::map(filter, len) {
+    let filter = match map_filter(filter, len) {
         Ok(filter) if bound != 0 => filter.load().map(|()| Filter::NONE),
         mapped => mapped,
     };
@@ -428,14 +431,7 @@ fn harden(control: Fd, first_process: bool) {
         }
     }
     close_on_exec(control);
-    // struct kernel_sigaction: handler SIG_DFL, no flags, no restorer, empty mask.
-    let default = [0usize; 4];
-    for signal in 1..=64 {
-        let args = [signal, default.as_ptr() as usize, 0, 8, 0, 0];
-        // SAFETY: the pointer is to a live array of the structure's size. The call fails for
-        // SIGKILL and SIGSTOP, which have no other disposition anyway.
-        let _ = unsafe { raw::call(nr::RT_SIGACTION, args) };
-    }
+    fresh::reset_signals();
 }
 
 fn close_on_exec(fd: Fd) {

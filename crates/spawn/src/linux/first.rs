@@ -10,11 +10,12 @@ use std::sync::Arc;
 use sandboxlib_core::SpawnError;
 
 use super::exec::{self, Refusal};
+use super::fresh;
 use super::lower::Filter;
 use super::order::Words;
 use super::pass;
 use super::raw::{self, Errno, Fd, nr};
-use super::wire::{Message, kind, problem};
+use super::wire::{Message, kind};
 use super::{Ready, rlimits};
 use crate::prepared::no_first_process;
 use crate::run::Run;
@@ -100,20 +101,9 @@ impl First {
     }
 
     fn prepare(&self, control: Fd) -> Result<(), (u32, Errno)> {
-        const SIG_SETMASK: usize = 2;
         const PR_SET_PDEATHSIG: usize = 1;
-        // struct kernel_sigaction: handler SIG_DFL, no flags, no restorer, empty mask.
-        let default = [0usize; 4];
-        for signal in 1..=64 {
-            let args = [signal, default.as_ptr() as usize, 0, 8, 0, 0];
-            // SAFETY: the pointer is to a live array of the structure's size, and this process has
-            // dispositions of its own. It fails for SIGKILL and SIGSTOP, which have no other.
-            let _ = unsafe { raw::call(nr::RT_SIGACTION, args) };
-        }
-        let none: u64 = 0;
-        let args = [SIG_SETMASK, &raw const none as usize, 0, 8, 0, 0];
-        // SAFETY: a pointer to a live mask of 8 bytes.
-        let _ = unsafe { raw::call(nr::RT_SIGPROCMASK, args) };
+        fresh::reset_signals();
+        fresh::unblock_signals();
         // SAFETY: the string is NUL-terminated.
         unsafe { raw::call(nr::CHDIR, [self.cwd.as_ptr() as usize, 0, 0, 0, 0, 0]) }
             .map_err(|errno| (kind::CWD_FAILED, errno))?;
@@ -171,37 +161,19 @@ impl First {
         if let Some(never) = never {
             match never {}
         }
-        if failure.kind == kind::EXEC_FAILED && failure.a == 0 {
-            failure.a = problem::OTHER;
-        }
         failure
     }
 
     /// Loads the filter.
     fn bind(&self) -> Result<(), Refusal> {
-        const SET_MODE_FILTER: usize = 1;
-        /// `struct sock_fprog` (seccomp(2)).
-        #[repr(C)]
-        struct Program {
-            len: u16,
-            instructions: *const u8,
-        }
-        let Some(filter) = &self.filter else {
-            return Ok(());
-        };
-        let program = Program {
-            len: filter.len(),
-            instructions: filter.instructions.as_ptr(),
-        };
-        let at = ptr::from_ref(&program) as usize;
-        // SAFETY: the structure is live for the call, and leads to as many instructions as it
-        // says, 8 bytes each. The kernel copies and checks them.
-        unsafe { raw::call(nr::SECCOMP, [SET_MODE_FILTER, 0, at, 0, 0, 0]) }
-            .map(drop)
-            .map_err(|errno| Refusal::Other {
-                kind: kind::FILTER_FAILED,
-                errno,
-            })
+        let filter = self.filter.as_ref().map_or(fresh::Filter::NONE, |filter| {
+            // SAFETY: so many are there, and the parent keeps them.
+            unsafe { fresh::Filter::new(filter.len(), filter.instructions.as_ptr()) }
+        });
+        filter.load().map_err(|errno| Refusal::Other {
+            kind: kind::FILTER_FAILED,
+            errno,
+        })
     }
 }
 

@@ -12,6 +12,7 @@ mod exec;
 mod exec_tests;
 mod facts;
 mod first;
+mod fresh;
 mod init;
 mod landlock;
 mod limits;
