@@ -135,6 +135,29 @@ pub(crate) fn unpack(deb: &Path, dir: &Path) -> Result {
     repo::run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(dir))
 }
 
+/// Unpacks those files of the package `deb` below `dir`, a directory, whose names match `pattern`
+/// of tar(1), such as `./boot/*`. A kernel's package is thousands of modules that nobody wants.
+pub(crate) fn unpack_only(deb: &Path, pattern: &str, dir: &Path) -> Result {
+    let mut package = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(deb)
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let files = package.stdout.take().ok_or("dpkg-deb has no output")?;
+    let unpacked = repo::run(
+        Command::new("tar")
+            .args(["-x", "--wildcards", pattern, "-C"])
+            .arg(dir)
+            .stdin(files),
+    );
+    let package = package.wait()?;
+    unpacked?;
+    if !package.success() {
+        return Err(format!("dpkg-deb --fsys-tarfile {}: {package}", deb.display()).into());
+    }
+    Ok(())
+}
+
 fn entry(dir: &Path, wanted: fn(&Path) -> bool) -> Option<PathBuf> {
     let mut entries = fs::read_dir(dir).ok()?;
     entries.find_map(|entry| entry.ok().map(|e| e.path()).filter(|p| wanted(p)))

@@ -107,8 +107,10 @@ pub(crate) fn library_source() -> Result<PathBuf> {
         apt::Private::new(&cache, SUITE)?.download("rust-src", Some(&format!("{version}+*")))?;
     // Whoever finds the directory finds all of it.
     let part = dir.with_file_name(format!("rust-src-{version}.part-{}", std::process::id()));
-    apt::unpack(&deb, &part)?;
+    std::fs::create_dir_all(&part)?;
+    apt::unpack_only(&deb, "./usr/src/rustc-*/library/*", &part)?;
     std::fs::rename(&part, &dir)?;
+    std::fs::remove_file(&deb)?;
     if !library.is_dir() {
         return Err(format!("{} has no {}", deb.display(), library.display()).into());
     }
