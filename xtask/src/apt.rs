@@ -144,12 +144,9 @@ pub(crate) fn unpack_only(deb: &Path, pattern: &str, dir: &Path) -> Result {
         .stdout(Stdio::piped())
         .spawn()?;
     let files = package.stdout.take().ok_or("dpkg-deb has no output")?;
-    let unpacked = repo::run(
-        Command::new("tar")
-            .args(["-x", "--wildcards", pattern, "-C"])
-            .arg(dir)
-            .stdin(files),
-    );
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(dir).args(["-x", "--wildcards", pattern]);
+    let unpacked = repo::run_on(&mut tar, files);
     let package = package.wait()?;
     unpacked?;
     if !package.success() {

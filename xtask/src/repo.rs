@@ -30,8 +30,13 @@ pub(crate) fn cargo() -> Command {
 
 /// Runs `command` with nothing to read; an exit status other than 0 is an error.
 pub(crate) fn run(command: &mut Command) -> Result {
+    run_on(command, Stdio::null())
+}
+
+/// Like [`run`], with this to read.
+pub(crate) fn run_on(command: &mut Command, input: impl Into<Stdio>) -> Result {
     let status = command
-        .stdin(Stdio::null())
+        .stdin(input)
         .status()
         .map_err(|e| cannot_start(command, &e))?;
     if status.success() {

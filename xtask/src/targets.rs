@@ -110,10 +110,10 @@ pub(crate) fn library_source() -> Result<PathBuf> {
     std::fs::create_dir_all(&part)?;
     apt::unpack_only(&deb, "./usr/src/rustc-*/library/*", &part)?;
     std::fs::rename(&part, &dir)?;
-    std::fs::remove_file(&deb)?;
     if !library.is_dir() {
         return Err(format!("{} has no {}", deb.display(), library.display()).into());
     }
+    std::fs::remove_file(&deb)?;
     Ok(library)
 }
 
