@@ -32,19 +32,20 @@ const NAMES: [&str; 3] = ["matrix-row", "run-sandbox", "linux-user-chroot"];
 impl Programs {
     pub(super) fn build() -> Result<Self> {
         let host = dist::host_triple()?;
-        for what in [
-            ["--package=sandboxlib-tests", "--example=matrix-row"],
-            ["--package=run-sandbox", "--package=linux-user-chroot"],
-        ] {
-            let mut cargo = repo::cargo();
-            cargo.arg("build").args(what).args(["--target", &host]);
-            cargo.env("RUSTFLAGS", dist::static_flags());
-            // Small and not slow, since a processor that is emulated runs it.
-            cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
-            cargo.env("CARGO_PROFILE_DEV_DEBUG", "0");
-            cargo.env("CARGO_PROFILE_DEV_STRIP", "symbols");
-            repo::run(&mut cargo)?;
-        }
+        let mut cargo = repo::cargo();
+        // In one go, or what they share is compiled twice, for the features of the ones and of the
+        // others.
+        cargo.args(["build", "--bins", "--example=matrix-row"]);
+        cargo.args(
+            ["sandboxlib-tests", "run-sandbox", "linux-user-chroot"].map(|p| format!("-p{p}")),
+        );
+        cargo.args(["--target", &host]);
+        cargo.env("RUSTFLAGS", dist::static_flags());
+        // Small and not slow, since a processor that is emulated runs it.
+        cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
+        cargo.env("CARGO_PROFILE_DEV_DEBUG", "0");
+        cargo.env("CARGO_PROFILE_DEV_STRIP", "symbols");
+        repo::run(&mut cargo)?;
         let place = tempfile::Builder::new()
             .prefix("sandboxlib-matrix-")
             .tempdir_in("/var/tmp")?;

@@ -81,7 +81,10 @@ impl Built {
         fs::create_dir(&bin)?;
         let copy = |program: &Path| -> Result<PathBuf> {
             let to = bin.join(program.file_name().ok_or("a program without a name")?);
-            fs::copy(program, &to)?;
+            // They are large.
+            if fs::hard_link(program, &to).is_err() {
+                fs::copy(program, &to)?;
+            }
             Ok(to)
         };
         let root = repo::root();

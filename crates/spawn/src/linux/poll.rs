@@ -52,7 +52,8 @@ pub(super) fn wait(
     });
     fds.extend(interests.iter().map(|interest| interest.0));
     let timeout = timeout.map(|left| libc::timespec {
-        tv_sec: libc::time_t::try_from(left.as_secs()).unwrap_or(libc::time_t::MAX),
+        // As good as for ever, whatever type the libc has for it.
+        tv_sec: i32::try_from(left.as_secs()).unwrap_or(i32::MAX).into(),
         tv_nsec: libc::c_long::from(left.subsec_nanos()),
     });
     let timeout = timeout

@@ -491,7 +491,6 @@ pub(super) fn numbers(nr: usize, a: [usize; 3]) -> core::result::Result<(), Errn
     unsafe { call(nr, [a[0], a[1], a[2], 0, 0, 0]) }.map(drop)
 }
 
-/// Brings `lo` up (netdevice(7)).
 /// Sleeps for ten milliseconds, or until a signal comes.
 pub(super) fn pause_for_a_moment() {
     let mut time = libc::timespec {
@@ -502,6 +501,7 @@ pub(super) fn pause_for_a_moment() {
     let _ = unsafe { call(nr::PPOLL, [0, 0, (&raw mut time) as usize, 0, 0, 0]) };
 }
 
+/// Brings `lo` up (netdevice(7)).
 pub(super) fn loopback_up() -> Result<()> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
     // SAFETY: numbers alone.
