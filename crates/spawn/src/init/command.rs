@@ -30,6 +30,8 @@ pub(crate) struct Command<'a> {
     nice: usize,
     filter: Filter,
     wall: Option<Wall>,
+    /// A descriptor that it closes before it executes anything; or negative.
+    closed: Fd,
     failure: Failure,
 }
 
@@ -96,8 +98,15 @@ impl<'a> Command<'a> {
             nice: order.nice(),
             filter,
             wall,
+            closed: -1,
             failure: Failure::Nowhere,
         }
+    }
+
+    /// Has it close `fd`, which this program goes on to have: whoever closes it last waits, and if
+    /// exec closed it, that could be the command.
+    pub(crate) fn closes(&mut self, fd: Fd) {
+        self.closed = fd;
     }
 
     /// What it is to lead: a session, which it does with a terminal anyway, or a process group.
@@ -138,6 +147,9 @@ impl<'a> Command<'a> {
         fresh::unblock_signals();
         if self.nice != 0 {
             be_nice(self.nice);
+        }
+        if self.closed >= 0 {
+            raw::close(self.closed);
         }
         let wall = self.place_streams().map_err(|errno| (kind::STREAMS_FAILED, errno))?;
         if let Some(terminal) = self.terminal {

@@ -83,9 +83,8 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
     if let Some(wall) = wall {
         close_on_exec(wall.ruleset);
     }
-    match parked {
-        0 => close_on_exec(later),
-        _ => raw::close(later),
+    if parked != 0 {
+        raw::close(later);
     }
     let Some(signals) = watch_children() else { raw::exit(125) };
     let filter = match map_filter(filter, len) {
@@ -108,6 +107,7 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
         first_process,
         filter,
         wall,
+        later: if parked == 0 { later } else { -1 },
         places: [Place { pid: 0, control: -1, terminal: -1 }; MOST],
         count: 0,
         ends_with: 0,
@@ -138,6 +138,8 @@ struct Sandbox {
     first_process: bool,
     filter: Filter,
     wall: Option<Wall>,
+    /// What is closed beside the command; or negative.
+    later: Fd,
     /// The commands that run, the first `count` of them.
     places: [Place; MOST],
     count: usize,
@@ -239,6 +241,7 @@ impl Sandbox {
                     terminal = made;
                     let own_group = own.is_some() || !self.first_process;
                     let mut command = Command::new(order, fds.rest(), self.filter, self.wall);
+                    command.closes(self.later);
                     command.leads(own.is_some(), own_group, terminal);
                     command.start(order, &mut failure)
                 }

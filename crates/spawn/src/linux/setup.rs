@@ -90,8 +90,8 @@ pub(super) struct Entry<'a> {
 /// Enters the namespaces of a template and has the child born there. The caller waits until this
 /// process has ended, and shares its descriptors with it.
 pub(super) extern "C" fn enter(entry: *mut u8) -> ! {
-    // SAFETY: the caller passes an Entry that it keeps until this process has ended (CLONE_VFORK),
-    // and touches nothing of it meanwhile.
+    // SAFETY: the caller passes an Entry that it keeps until this process has ended, and touches
+    // nothing of it meanwhile.
     let entry = unsafe { &*entry.cast::<Entry<'_>>() };
     entry.done.set(born_inside(entry));
     raw::exit(0)

@@ -20,6 +20,7 @@ use super::lower::{Lowered, map_text, process_limits};
 use super::ops::Call;
 use super::order::Order;
 use super::passing::{Moves, Passing, above, duplicate};
+use super::poll::{self, Interest};
 use super::pool::{Pool, was_gone};
 use super::process::{Child, Host};
 use super::setup::{self, Birth, Entry, Tail};
@@ -364,13 +365,27 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
         stops: matches!(then, Then::Stops),
         tail: Tail::after(u32::try_from(steps.len()).unwrap_or(u32::MAX - 3)),
     };
+    // Before there is anybody to read it, so that nobody waits until this thread runs again; unless
+    // the child has to hear something else first.
+    let mut order = match then {
+        Then::Runs(_, order) => Some(order),
+        _ => None,
+    };
+    if let Some(order) = order.take_if(|_| lowered.parent_maps.is_none()) {
+        let sent = order.send(&control, None);
+        sent.map_err(resources("an order"))?;
+    }
     let began = Instant::now();
     let stack = Stack::new()?;
     let _restored = lowered.changes_ids().then(Dumpable::keep);
     // From the moment when the command runs, there may be many who want a processor.
     let _urgent = lowered.tree.as_ref().and_then(|_| Urgent::new());
     let (pid, pidfd) = match via {
-        Some(template) => clone_inside(template, &stack, &birth)?,
+        Some(template) => {
+            // Who becomes the command says nothing, and who is watched is watched from the start.
+            let speaks = first.is_none() && lowered.tree.is_none();
+            clone_inside(template, &stack, &birth, speaks.then_some(&control))?
+        }
         None => clone(lowered.namespaces, &stack, &birth)?,
     };
     let mut child = Child::new(pid, pidfd, control, began, lowered.namespaces.pid);
@@ -388,9 +403,11 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
     }
     drop(theirs);
     let told = write_maps(lowered, &mut child).and_then(|()| match then {
-        Then::Runs(run, order) => {
-            // Where it cannot be heard any more, the child has told why.
-            let _ = order.send(child.control(), None);
+        Then::Runs(run, _) => {
+            if let Some(order) = order {
+                // Where it cannot be heard any more, the child has told why.
+                let _ = order.send(child.control(), None);
+            }
             hear(&mut child, lowered, steps, Some(run), terminal)
         }
         Then::Becomes(run, first) => hear_first(&mut child, lowered, steps, run, first),
@@ -497,11 +514,18 @@ fn clone(
 ///
 /// A process cannot come back from another user namespace, so one is made for the way there. It
 /// shares everything with the caller, and the child is the caller's own.
+///
+/// There is nothing to do for this thread until the child has something to say, or that process
+/// cannot have it born: to be woken before costs both a part of what it takes to go there. With
+/// `control` this thread waits for the child's word, and for a moment at most: where there is
+/// none, whoever waits next finds out why.
 fn clone_inside(
     template: &Template,
     stack: &Stack,
     birth: &Birth<'_>,
+    control: Option<&Control>,
 ) -> Result<(u32, OwnedFd), SpawnError> {
+    const MOMENT: Duration = Duration::from_millis(10);
     let namespaces = template.lowered.namespaces;
     let flags = clone_flags(namespaces) | libc::CLONE_VM | libc::CLONE_PIDFD | libc::CLONE_PARENT;
     let way = Stack::new()?;
@@ -513,12 +537,13 @@ fn clone_inside(
         done: Cell::new(Err((Call::Enter, libc::ECHILD))),
     };
     let blocked = Blocked::all();
-    // SAFETY: the stack is memory that nobody else uses, and it and `entry` live in this frame, which waits for
-    // the process because of CLONE_VFORK; setup::enter does not return. For the child that it
-    // makes the same holds as in `clone`.
+    let waits = control.map_or(libc::CLONE_VFORK, |_| 0);
+    // SAFETY: the stack is memory that nobody else uses, and it and `entry` live in this frame,
+    // which waits for the process; setup::enter does not return. For the child that it makes the
+    // same holds as in `clone`.
     let made = unsafe {
         raw::clone(
-            raw::arg(libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES),
+            raw::arg(libc::CLONE_VM | libc::CLONE_FILES | waits),
             way.top(),
             ptr::null_mut(),
             setup::enter,
@@ -538,7 +563,12 @@ fn clone_inside(
         SpawnError::new(FailedStep::Clone(namespaces), source)
     };
     let way = made.map_err(|errno| failed(Call::Clone, errno))?;
-    // It has ended, and no signal told so: it is waited for by its number alone.
+    if let Some(control) = control {
+        let mut interests = [Interest::read(control.0.as_raw_fd())];
+        // Whatever it says to that, the process is waited for.
+        let _ = poll::wait(-1, &mut interests, Some(MOMENT));
+    }
+    // No signal tells its end: it is waited for by its number alone.
     // SAFETY: waitpid with a number, and no status.
     unsafe {
         let way = libc::pid_t::try_from(way).unwrap_or(0);
