@@ -61,13 +61,17 @@ def prepared():
 
 
 def small():
-    """With a root that shows /usr alone, as a build tool has it: nothing of it has to be hidden."""
+    """With a root that shows /usr and the loader's cache alone, as a build tool has it: nothing of it
+    has to be hidden."""
     place = tempfile.TemporaryDirectory()
     for name in ("usr", "proc", "dev", "tmp"):
         os.mkdir(os.path.join(place.name, name))
     for name in ("bin", "lib", "lib64"):
         os.symlink("usr/" + name, os.path.join(place.name, name))
     mounts = [sandboxlib.Mount.bind("/usr", "/usr")]
+    # Without it the loader searches every directory there could be, which it does not outside.
+    if os.path.exists("/etc/ld.so.cache"):
+        mounts.append(sandboxlib.Mount.bind("/etc/ld.so.cache"))
     sandbox = sandboxlib.Sandbox(place.name, mounts=mounts).prepare()
 
     def call():

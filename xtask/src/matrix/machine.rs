@@ -148,7 +148,7 @@ fn fetch_kernel(kernel: &Kernel, cache: &Path) -> Result<PathBuf> {
         .ok_or_else(|| format!("{} has no {}*-cloud-amd64", kernel.suite, kernel.package))?;
     let unpacked = tempfile::tempdir_in(&dir)?;
     let deb = apt.download(name, None)?;
-    apt::unpack_only(&deb, "./boot/vmlinuz*", unpacked.path())?;
+    apt::unpack_only(&deb, "*/vmlinuz*", unpacked.path())?;
     fs::remove_file(deb)?;
     let found = find(unpacked.path(), "vmlinuz").ok_or_else(|| format!("{name} has no vmlinuz"))?;
     // In the same directory, so that it is there whole or not at all.
