@@ -382,8 +382,9 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
     let _urgent = lowered.tree.as_ref().and_then(|_| Urgent::new());
     let (pid, pidfd) = match via {
         Some(template) => {
-            // Who becomes the command says nothing, and who is watched is watched from the start.
-            let speaks = first.is_none() && lowered.tree.is_none();
+            // Who becomes the command says nothing, who is watched is watched from the start, and who
+            // has to be told something first waits for this thread.
+            let speaks = first.is_none() && lowered.tree.is_none() && lowered.parent_maps.is_none();
             clone_inside(template, &stack, &birth, speaks.then_some(&control))?
         }
         None => clone(lowered.namespaces, &stack, &birth)?,
