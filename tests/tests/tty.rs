@@ -478,11 +478,20 @@ fn without_a_shell_or_a_terminal_there_is_none_unless_asked() {
 
 #[test]
 fn the_library_gives_a_terminal_too() {
+    a_terminal_by_the_library(true);
+}
+
+/// Then the init program has nothing to close beside the command.
+#[test]
+fn the_library_gives_a_terminal_without_landlock_too() {
+    a_terminal_by_the_library(false);
+}
+
+fn a_terminal_by_the_library(landlock: bool) {
     let Some(root) = TinyRoot::new() else { return };
-    let prepared = Sandbox::new(Root::Dir(root.path().into()))
-        .usual_mounts()
-        .prepare()
-        .unwrap();
+    let mut sandbox = Sandbox::new(Root::Dir(root.path().into())).usual_mounts();
+    sandbox.config_mut().landlock = landlock;
+    let prepared = sandbox.prepare().unwrap();
     let size = WindowSize {
         rows: 12,
         columns: 34,

@@ -83,9 +83,15 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
     if let Some(wall) = wall {
         close_on_exec(wall.ruleset);
     }
-    if parked != 0 {
-        raw::close(later);
-    }
+    // Where there is nothing under that number, it is soon somebody else's.
+    let later = match parked {
+        0 if close_on_exec(later) => later,
+        0 => -1,
+        _ => {
+            raw::close(later);
+            -1
+        }
+    };
     let Some(signals) = watch_children() else { raw::exit(125) };
     let filter = match map_filter(filter, len) {
         Ok(filter) if bound != 0 => filter.load().map(|()| Filter::NONE),
@@ -107,7 +113,7 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
         first_process,
         filter,
         wall,
-        later: if parked == 0 { later } else { -1 },
+        later,
         places: [Place { pid: 0, control: -1, terminal: -1 }; MOST],
         count: 0,
         ends_with: 0,
@@ -437,11 +443,12 @@ fn harden(control: Fd, first_process: bool) {
     fresh::reset_signals();
 }
 
-fn close_on_exec(fd: Fd) {
+/// False if it is not open.
+fn close_on_exec(fd: Fd) -> bool {
     const F_SETFD: usize = 2;
     const FD_CLOEXEC: usize = 1;
     // SAFETY: fcntl(2) with numbers.
-    let _ = unsafe { raw::call(nr::FCNTL, [arg(fd), F_SETFD, FD_CLOEXEC, 0, 0, 0]) };
+    unsafe { raw::call(nr::FCNTL, [arg(fd), F_SETFD, FD_CLOEXEC, 0, 0, 0]) }.is_ok()
 }
 
 /// A descriptor that can be read when a child has ended. Signals are all blocked already.
