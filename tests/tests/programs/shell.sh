@@ -6,7 +6,8 @@ while [ "$(ps -o stat= $! 2>/dev/null || sed 's/.*) \(.\).*/\1/' /proc/$!/stat)"
 jobs | grep -c Stopped
 kill -CONT %1
 kill %1
-wait %1
+# By its number, which is known also when it has been told of already.
+wait $!
 echo "ended $?"
 (sleep 0.1; exit 7) &
 fg >/dev/null
