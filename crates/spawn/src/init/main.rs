@@ -84,13 +84,11 @@ unsafe extern "C" fn init_main(stack: *const usize) -> ! {
         close_on_exec(wall.ruleset);
     }
     // Where there is nothing under that number, it is soon somebody else's.
-    let later = match parked {
-        0 if close_on_exec(later) => later,
-        0 => -1,
-        _ => {
-            raw::close(later);
-            -1
-        }
+    let later = if parked == 0 && close_on_exec(later) {
+        later
+    } else {
+        raw::close(later);
+        -1
     };
     let Some(signals) = watch_children() else { raw::exit(125) };
     let filter = match map_filter(filter, len) {

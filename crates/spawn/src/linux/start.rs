@@ -365,13 +365,12 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
         stops: matches!(then, Then::Stops),
         tail: Tail::after(u32::try_from(steps.len()).unwrap_or(u32::MAX - 3)),
     };
-    // Before there is anybody to read it, so that nobody waits until this thread runs again; unless
-    // the child has to hear something else first.
-    let mut order = match then {
-        Then::Runs(_, order) => Some(order),
-        _ => None,
-    };
-    if let Some(order) = order.take_if(|_| lowered.parent_maps.is_none()) {
+    // Whether the child waits for this thread's word before all else.
+    let awaits_maps = lowered.parent_maps.is_some();
+    if let Then::Runs(_, order) = then
+        && !awaits_maps
+    {
+        // Before there is anybody to read it, so that nobody waits until this thread runs again.
         let sent = order.send(&control, None);
         sent.map_err(resources("an order"))?;
     }
@@ -382,9 +381,8 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
     let _urgent = lowered.tree.as_ref().and_then(|_| Urgent::new());
     let (pid, pidfd) = match via {
         Some(template) => {
-            // Who becomes the command says nothing, who is watched is watched from the start, and who
-            // has to be told something first waits for this thread.
-            let speaks = first.is_none() && lowered.tree.is_none() && lowered.parent_maps.is_none();
+            // Who becomes the command says nothing, and who is watched is watched from the start.
+            let speaks = first.is_none() && lowered.tree.is_none() && !awaits_maps;
             clone_inside(template, &stack, &birth, speaks.then_some(&control))?
         }
         None => clone(lowered.namespaces, &stack, &birth)?,
@@ -404,8 +402,8 @@ fn bear(bearing: &Bearing<'_>) -> Result<Child, SpawnError> {
     }
     drop(theirs);
     let told = write_maps(lowered, &mut child).and_then(|()| match then {
-        Then::Runs(run, _) => {
-            if let Some(order) = order {
+        Then::Runs(run, order) => {
+            if awaits_maps {
                 // Where it cannot be heard any more, the child has told why.
                 let _ = order.send(child.control(), None);
             }
